@@ -236,19 +236,19 @@ TEST_F(SimDriveTest, EveryPlannedFaultHappens) {
 
 TEST_F(SimDriveTest, OneSeedIsOneRun) {
     const auto run = [](uint64_t seed) {
-        SimExecutor executor;
-        Trace trace;
+        SimExecutor clock;
+        Trace log;
         DriveOptions options;
         options.seed = seed;
         options.size_bytes = 1 << 20;
         options.faults.flip_per_write = 10;
-        SimDrive drive(executor, trace, options);
-        env::TaskGroup group(executor);
+        SimDrive one(clock, log, options);
+        env::TaskGroup group(clock);
         std::vector<Result<void>> results(200);
-        for (int i = 0; i < 200; ++i) group.spawn(write(drive, i * 4096, 4096, static_cast<uint8_t>(i), &results[i]));
-        executor.run(group.join());
-        drive.crash();
-        return trace.hash();
+        for (int i = 0; i < 200; ++i) group.spawn(write(one, i * 4096, 4096, static_cast<uint8_t>(i), &results[i]));
+        clock.run(group.join());
+        one.crash();
+        return log.hash();
     };
     EXPECT_EQ(run(1), run(1));
     EXPECT_NE(run(1), run(2));
