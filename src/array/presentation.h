@@ -10,17 +10,12 @@
 #include <string_view>
 #include <vector>
 
+#include "array/view.h"
 #include "base/guid.h"
 #include "base/result.h"
 #include "lun/backend.h"
 
 namespace umbra::array {
-
-/// Flags that belong to the LUN and travel with it (design: "How Windows' notions read on Linux", LUN flags).
-inline constexpr uint32_t kLunReadOnly = 1u << 0;
-inline constexpr uint32_t kLunHidden = 1u << 1;
-inline constexpr uint32_t kLunNoDriveLetter = 1u << 2;
-inline constexpr uint32_t kLunShadowCopy = 1u << 3;
 
 struct LunIdentity {
     std::string name;
@@ -39,17 +34,17 @@ struct PresentedLun {
 
 /// INQUIRY strings of the whole array.
 struct ProductStrings {
-    std::string vendor = "UMBRA";        ///< at most 8 characters
+    std::string vendor = "UMBRA";          ///< at most 8 characters
     std::string product = "VIRTUAL-DISK";  ///< at most 16
-    std::string revision = "0001";       ///< at most 4
+    std::string revision = "0001";         ///< at most 4
 };
 
 enum class UnitAttentionCause : uint8_t {
-    kReportedLunsChanged,  ///< 3F/0E, to every LUN of the nexus
-    kCapacityChanged,      ///< 2A/09
+    kReportedLunsChanged,    ///< 3F/0E, to every LUN of the nexus
+    kCapacityChanged,        ///< 2A/09
     kModeParametersChanged,  ///< 2A/01, write protection among them
-    kInquiryDataChanged,   ///< 3F/03
-    kThinSoftThreshold,    ///< 38/07
+    kInquiryDataChanged,     ///< 3F/03
+    kThinSoftThreshold,      ///< 38/07
 };
 
 /// What the target does when the array changes. Calls come on the executor, from inside array operations: they only
