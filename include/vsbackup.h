@@ -249,6 +249,10 @@ VSSAPI_EXPORT void VssFreeSnapshotPropertiesInternal(VSS_SNAPSHOT_PROP* pProp);
 VSSAPI_EXPORT HRESULT GetProviderMgmtInterfaceInternal(VSS_ID ProviderId, IID InterfaceId, IUnknown** ppItf);
 VSSAPI_EXPORT HRESULT ShouldBlockRevertInternal(LPCWSTR wszVolumeName, bool* pbBlock);
 
+/// Not part of VSS: a sentence about the last call into libvssapi that failed on this thread, with the remedy; empty if
+/// there is nothing to say. SysFreeString.
+VSSAPI_EXPORT HRESULT UmbraGetLastErrorText(BSTR* pbstrText);
+
 }  // extern "C"
 
 /// E_ACCESSDENIED: neither root nor a member of the group umbra. The service is found by the environment variable

@@ -303,20 +303,12 @@ COMPAT_INTERFACE_ID(IVssAsync, "507c37b4-cf5b-4e95-b0af-14eb9767467e");
 struct IUmbraAsyncProgress : public IUnknown {
     /// *pPercent: 0 to 100.
     virtual HRESULT STDMETHODCALLTYPE GetPercentCompleted(ULONG* pPercent) = 0;
-    /// What is being done, in a word or two. SysFreeString.
-    virtual HRESULT STDMETHODCALLTYPE GetStep(BSTR* pbstrStep) = 0;
+    /// Work done and work in all, in bytes; both 0 where the operation does not count bytes.
+    virtual HRESULT STDMETHODCALLTYPE GetBytes(ULONGLONG* pDone, ULONGLONG* pTotal) = 0;
     /// A sentence about the failure that QueryStatus gives as a number, with the remedy; empty if there is none.
     /// SysFreeString.
     virtual HRESULT STDMETHODCALLTYPE GetMessageText(BSTR* pbstrMessage) = 0;
 };
 COMPAT_INTERFACE_ID(IUmbraAsyncProgress, "6e1bd0c4-8a3f-4d57-9d0e-2b7f5c1a9e46");
-
-/// Not part of VSS: an IVssBackupComponents of libvssapi answers QueryInterface for it.
-struct IUmbraErrorText : public IUnknown {
-    /// A sentence about the last method of the object that failed on this thread, with the remedy; empty if there is
-    /// none. SysFreeString.
-    virtual HRESULT STDMETHODCALLTYPE GetLastErrorText(BSTR* pbstrMessage) = 0;
-};
-COMPAT_INTERFACE_ID(IUmbraErrorText, "b2f7d9a5-4c1e-4e0b-8f63-71d0a9c85e2d");
 
 #pragma GCC diagnostic pop
