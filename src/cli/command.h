@@ -37,9 +37,9 @@ struct Context {
     std::function<base::Result<int>()> action;
 };
 
-/// Asks for the word "yes" to `what` ("Delete LUN db and its data?"). Success when given or when --yes; else an error
-/// whose command ends with kExitNotConfirmed.
-base::Result<void> confirm(Context& context, const std::string& what);
+/// True when --yes was given or a person answers "yes" to `what` ("delete LUN db and its data"). Else it has said why
+/// nothing is done, and the command returns kExitNotConfirmed.
+bool confirm(Context& context, const std::string& what);
 
 /// Adds subcommands; the callbacks of these set context.action. `context` outlives the parser.
 using CommandSet = void (*)(CLI::App& app, Context& context);
