@@ -212,10 +212,10 @@ INSTANTIATE_TEST_SUITE_P(Engines, FileDeviceTest,
                                          Mode{DiskEngine::kThreads, true, "."}, Mode{DiskEngine::kThreads, false, "."},
                                          Mode{DiskEngine::kUring, true, "/dev/shm"},
                                          Mode{DiskEngine::kThreads, true, "/dev/shm"}),
-                         [](const auto& info) {
-                             const std::string where = info.param.parent[0] == '.' ? "disk" : "tmpfs";
-                             return (info.param.engine == DiskEngine::kUring ? "uring_" : "threads_") + where +
-                                    (info.param.direct ? "_direct" : "_buffered");
+                         [](const auto& mode) {
+                             const std::string where = mode.param.parent[0] == '.' ? "disk" : "tmpfs";
+                             return (mode.param.engine == DiskEngine::kUring ? "uring_" : "threads_") + where +
+                                    (mode.param.direct ? "_direct" : "_buffered");
                          });
 
 }  // namespace
