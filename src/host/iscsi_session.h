@@ -1,0 +1,72 @@
+// Logging in to an iSCSI target with libiscsi, waiting for each answer: discovery, identification. The data path is in
+// lun_file.h and uses the same context asynchronously.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "host/host.h"
+
+struct iscsi_context;
+
+namespace umbra::host {
+
+/// Where a LUN is: "iscsi://PORTAL/TARGET/LUN".
+struct IscsiPath {
+    std::string portal;  ///< "10.0.0.1:3260"
+    std::string target;
+    uint32_t lun = 0;
+
+    std::string url() const;
+    static base::Result<IscsiPath> parse(std::string_view url);
+};
+
+/// What a LUN says of itself.
+struct LunFacts {
+    LunIdentity identity;
+    std::vector<std::byte> inquiry;  ///< standard INQUIRY data as returned
+    std::vector<std::byte> page83;   ///< with its header
+    uint64_t blocks = 0;
+    uint32_t block_bytes = 512;
+    bool write_protected = false;
+    bool unmap = false;             ///< UNMAP is offered and unmapped blocks read as zeros (LBPU, LBPRZ)
+    bool write_same_unmap = false;  ///< WRITE SAME(16) with UNMAP (LBPWS)
+    uint64_t max_transfer_blocks = 0;    ///< 0: no limit
+    uint64_t max_unmap_blocks = 0;       ///< 0: no limit
+    uint64_t max_write_same_blocks = 0;  ///< 0: no limit
+
+    uint64_t size_bytes() const { return blocks * block_bytes; }
+};
+
+class IscsiSession {
+public:
+    /// Logs in to a target (normal session). The ISID is random, and kept over reconnects, so that a target drops what
+    /// is left of the lost connection before it takes the new one.
+    static base::Result<std::unique_ptr<IscsiSession>> login(const std::string& portal, const std::string& target,
+                                                             const std::string& initiator, int timeout_seconds);
+    ~IscsiSession();
+    IscsiSession(const IscsiSession&) = delete;
+    IscsiSession& operator=(const IscsiSession&) = delete;
+
+    base::Result<std::vector<uint32_t>> report_luns();
+    /// kNotFound when no logical unit is connected there.
+    base::Result<LunFacts> read_facts(uint32_t lun);
+    iscsi_context* context() { return context_; }
+
+private:
+    explicit IscsiSession(iscsi_context* context) : context_(context) {}
+    iscsi_context* context_;
+};
+
+/// Target names by SendTargets.
+base::Result<std::vector<std::string>> discover_targets(const std::string& portal, const std::string& initiator,
+                                                        int timeout_seconds);
+
+/// From standard INQUIRY data and pages 80 and 83; for kernel disks from sysfs too.
+base::Result<LunIdentity> make_identity(base::Bytes inquiry, base::Bytes page80, base::Bytes page83);
+
+}  // namespace umbra::host
