@@ -14,7 +14,8 @@ namespace {
 
 int usage() {
     std::fputs(
-        "usage: umbra-initiator --url iscsi://PORTAL/TARGET/LUN --file FILE --initiator IQN [--expect KEY] [--read-only]\n"
+        "usage: umbra-initiator --url iscsi://PORTAL/TARGET/LUN --file FILE --initiator IQN [--expect KEY] "
+        "[--read-only]\n"
         "                       [--ready-fd N] [--daemonize]\n"
         "Serves the LUN as FILE until FILE is unmounted.\n",
         stderr);

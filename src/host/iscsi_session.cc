@@ -30,9 +30,11 @@ Result<TaskPtr> run(iscsi_context* context, const char* what, const std::functio
         TaskPtr task(issue());
         if (!task) return fail(Code::kUnavailable, std::string(what) + ": " + iscsi_get_error(context));
         if (task->status == SCSI_STATUS_GOOD) return task;
-        const bool attention = task->status == SCSI_STATUS_CHECK_CONDITION && task->sense.key == SCSI_SENSE_UNIT_ATTENTION;
+        const bool attention =
+            task->status == SCSI_STATUS_CHECK_CONDITION && task->sense.key == SCSI_SENSE_UNIT_ATTENTION;
         if (attention && attempt < kUnitAttentionRetries) continue;
-        const bool absent = task->status == SCSI_STATUS_CHECK_CONDITION && task->sense.key == SCSI_SENSE_ILLEGAL_REQUEST;
+        const bool absent =
+            task->status == SCSI_STATUS_CHECK_CONDITION && task->sense.key == SCSI_SENSE_ILLEGAL_REQUEST;
         return fail(absent ? Code::kUnsupported : Code::kIo, std::string(what) + ": " + iscsi_get_error(context));
     }
 }
@@ -114,7 +116,8 @@ Result<std::unique_ptr<IscsiSession>> IscsiSession::login(const std::string& por
     std::unique_ptr<IscsiSession> session(new IscsiSession(context));
     // A lost connection during identification is an error here, not something to wait for.
     iscsi_set_noautoreconnect(context, 1);
-    if (iscsi_set_targetname(context, target.c_str()) != 0 || iscsi_set_session_type(context, ISCSI_SESSION_NORMAL) != 0) {
+    if (iscsi_set_targetname(context, target.c_str()) != 0 ||
+        iscsi_set_session_type(context, ISCSI_SESSION_NORMAL) != 0) {
         return fail(Code::kInvalidArgument, std::string("target ") + target + ": " + iscsi_get_error(context));
     }
     if (iscsi_connect_sync(context, portal.c_str()) != 0) {
@@ -137,9 +140,8 @@ IscsiSession::~IscsiSession() {
 Result<std::vector<uint32_t>> IscsiSession::report_luns() {
     uint32_t size = 4096;
     for (;;) {
-        UMBRA_ASSIGN(TaskPtr task, run(context_, "REPORT LUNS", [&] {
-                         return iscsi_reportluns_sync(context_, 0, static_cast<int>(size));
-                     }));
+        UMBRA_ASSIGN(TaskPtr task, run(context_, "REPORT LUNS",
+                                       [&] { return iscsi_reportluns_sync(context_, 0, static_cast<int>(size)); }));
         const std::vector<std::byte> data = data_of(*task);
         if (data.size() < 8) return fail(Code::kCorrupt, "REPORT LUNS: too short an answer");
         const uint32_t length = base::load_be<uint32_t>(data.data());
@@ -161,7 +163,8 @@ Result<std::vector<uint32_t>> IscsiSession::report_luns() {
 Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
     const int lun = static_cast<int>(number);
     LunFacts out;
-    UMBRA_ASSIGN(TaskPtr inquiry, run(context_, "INQUIRY", [&] { return iscsi_inquiry_sync(context_, lun, 0, 0, 255); }));
+    UMBRA_ASSIGN(TaskPtr inquiry,
+                 run(context_, "INQUIRY", [&] { return iscsi_inquiry_sync(context_, lun, 0, 0, 255); }));
     out.inquiry = data_of(*inquiry);
     if (out.inquiry.size() < 36) return fail(Code::kCorrupt, "INQUIRY: too short an answer");
     if (std::to_integer<unsigned>(out.inquiry[0]) >> 5 != 0) {
@@ -191,7 +194,8 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
     UMBRA_ASSIGN(out.identity, make_identity(out.inquiry, page80 ? Bytes(*page80) : Bytes(), out.page83));
     if (out.identity.key().empty()) return fail(Code::kUnsupported, "the LUN has no identifier in VPD page 83");
 
-    UMBRA_ASSIGN(TaskPtr capacity, run(context_, "READ CAPACITY(16)", [&] { return iscsi_readcapacity16_sync(context_, lun); }));
+    UMBRA_ASSIGN(TaskPtr capacity,
+                 run(context_, "READ CAPACITY(16)", [&] { return iscsi_readcapacity16_sync(context_, lun); }));
     const std::vector<std::byte> cap = data_of(*capacity);
     if (cap.size() < 16) return fail(Code::kCorrupt, "READ CAPACITY(16): too short an answer");
     out.blocks = base::load_be<uint64_t>(cap.data()) + 1;
@@ -219,7 +223,8 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
         }
     }
     const auto mode = run(context_, "MODE SENSE(6)", [&] {
-        return iscsi_modesense6_sync(context_, lun, 0, SCSI_MODESENSE_PC_CURRENT, SCSI_MODEPAGE_RETURN_ALL_PAGES, 0, 255);
+        return iscsi_modesense6_sync(context_, lun, 0, SCSI_MODESENSE_PC_CURRENT, SCSI_MODEPAGE_RETURN_ALL_PAGES, 0,
+                                     255);
     });
     if (mode) {
         const std::vector<std::byte> data = data_of(**mode);

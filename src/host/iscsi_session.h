@@ -33,8 +33,8 @@ struct LunFacts {
     uint64_t blocks = 0;
     uint32_t block_bytes = 512;
     bool write_protected = false;
-    bool unmap = false;             ///< UNMAP is offered and unmapped blocks read as zeros (LBPU, LBPRZ)
-    bool write_same_unmap = false;  ///< WRITE SAME(16) with UNMAP (LBPWS)
+    bool unmap = false;                  ///< UNMAP is offered and unmapped blocks read as zeros (LBPU, LBPRZ)
+    bool write_same_unmap = false;       ///< WRITE SAME(16) with UNMAP (LBPWS)
     uint64_t max_transfer_blocks = 0;    ///< 0: no limit
     uint64_t max_unmap_blocks = 0;       ///< 0: no limit
     uint64_t max_write_same_blocks = 0;  ///< 0: no limit

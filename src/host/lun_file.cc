@@ -35,7 +35,7 @@ using base::Result;
 
 namespace {
 
-constexpr size_t kMaxIo = 1u << 20;          // of one FUSE request
+constexpr size_t kMaxIo = 1u << 20;              // of one FUSE request
 constexpr size_t kReceiveBytes = kMaxIo + 4096;  // a WRITE with its header; the kernel wants no less
 constexpr size_t kSmallBytes = 64u << 10;
 constexpr size_t kLargeBuffers = 24;  // these two bound the memory; when they are out, /dev/fuse is not read
@@ -45,7 +45,8 @@ constexpr unsigned kMaxAborts = 8;              // ABORTED COMMAND of one comman
 constexpr int kLoginSeconds = 20;
 
 int64_t now_ms() {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+    return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+        .count();
 }
 
 // Equal buffers, all allocated and touched at the start.
@@ -255,7 +256,7 @@ const fuse_lowlevel_ops kOperations = [] {
     };
     ops.listxattr = [](fuse_req_t request, fuse_ino_t, size_t size) { self(request).list_xattr(request, size); };
     ops.statfs = [](fuse_req_t request, fuse_ino_t) {
-        struct statvfs empty {};
+        struct statvfs empty{};
         empty.f_bsize = 4096;
         empty.f_namemax = 255;
         fuse_reply_statfs(request, &empty);
@@ -264,7 +265,7 @@ const fuse_lowlevel_ops kOperations = [] {
 }();
 
 struct stat LunFile::attributes() const {
-    struct stat out {};
+    struct stat out{};
     out.st_ino = FUSE_ROOT_ID;
     out.st_mode = S_IFREG | (options_.read_only ? 0400 : 0600);
     out.st_nlink = 1;
@@ -316,10 +317,18 @@ uint64_t LunFile::chunk_blocks(Kind kind) const {
     uint64_t limit = 0;
     switch (kind) {
         case Kind::kRead:
-        case Kind::kWrite: limit = facts_.max_transfer_blocks; break;
-        case Kind::kUnmap: limit = facts_.write_same_unmap && write_same_works_ ? facts_.max_write_same_blocks : facts_.max_unmap_blocks; break;
-        case Kind::kZero: limit = facts_.max_write_same_blocks; break;
-        case Kind::kFlush: break;
+        case Kind::kWrite:
+            limit = facts_.max_transfer_blocks;
+            break;
+        case Kind::kUnmap:
+            limit =
+                facts_.write_same_unmap && write_same_works_ ? facts_.max_write_same_blocks : facts_.max_unmap_blocks;
+            break;
+        case Kind::kZero:
+            limit = facts_.max_write_same_blocks;
+            break;
+        case Kind::kFlush:
+            break;
     }
     const uint64_t most = (kind == Kind::kRead || kind == Kind::kWrite ? kMaxIo : kMaxZeroBytes) / facts_.block_bytes;
     return limit == 0 ? most : std::min(limit, most);
@@ -418,8 +427,8 @@ void LunFile::fallocate(fuse_req_t request, int mode, off_t offset, off_t length
     }
     const bool punch = mode == (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
     const bool zero = mode == (FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE) || mode == FALLOC_FL_ZERO_RANGE;
-    const bool offered = punch ? (facts_.unmap && unmap_works_) || (facts_.write_same_unmap && write_same_works_)
-                               : zero && zero_works_;
+    const bool offered =
+        punch ? (facts_.unmap && unmap_works_) || (facts_.write_same_unmap && write_same_works_) : zero && zero_works_;
     if (!offered || at % facts_.block_bytes != 0 || count % facts_.block_bytes != 0 || at > facts_.size_bytes() ||
         count > facts_.size_bytes() - at) {
         fuse_reply_err(request, EOPNOTSUPP);
@@ -450,13 +459,13 @@ void LunFile::send(Command* command) {
     switch (command->op->kind) {
         case Kind::kRead:
             command->iov = {command->data, bytes};
-            task = iscsi_read16_iov_task(iscsi_, lun, command->lba, bytes, block_bytes, 0, 0, 0, 0, 0, on_command, command,
-                                         &command->iov, 1);
+            task = iscsi_read16_iov_task(iscsi_, lun, command->lba, bytes, block_bytes, 0, 0, 0, 0, 0, on_command,
+                                         command, &command->iov, 1);
             break;
         case Kind::kWrite:
             command->iov = {command->data, bytes};
-            task = iscsi_write16_iov_task(iscsi_, lun, command->lba, nullptr, bytes, block_bytes, 0, 0, 0, 0, 0, on_command,
-                                          command, &command->iov, 1);
+            task = iscsi_write16_iov_task(iscsi_, lun, command->lba, nullptr, bytes, block_bytes, 0, 0, 0, 0, 0,
+                                          on_command, command, &command->iov, 1);
             break;
         case Kind::kFlush:
             task = iscsi_synchronizecache16_task(iscsi_, lun, 0, 0, 0, 0, on_command, command);
@@ -464,16 +473,18 @@ void LunFile::send(Command* command) {
         case Kind::kUnmap:
             // WRITE SAME with UNMAP promises zeros; UNMAP alone may leave parts as they are on some targets.
             if (facts_.write_same_unmap && write_same_works_) {
-                task = iscsi_writesame16_task(iscsi_, lun, command->lba, reinterpret_cast<unsigned char*>(zero_block_.data()),
-                                              facts_.block_bytes, command->blocks, 0, 1, 0, 0, on_command, command);
+                task = iscsi_writesame16_task(iscsi_, lun, command->lba,
+                                              reinterpret_cast<unsigned char*>(zero_block_.data()), facts_.block_bytes,
+                                              command->blocks, 0, 1, 0, 0, on_command, command);
             } else {
                 command->unmap = {command->lba, command->blocks};
                 task = iscsi_unmap_task(iscsi_, lun, 0, 0, &command->unmap, 1, on_command, command);
             }
             break;
         case Kind::kZero:
-            task = iscsi_writesame16_task(iscsi_, lun, command->lba, reinterpret_cast<unsigned char*>(zero_block_.data()),
-                                          facts_.block_bytes, command->blocks, 0, 0, 0, 0, on_command, command);
+            task =
+                iscsi_writesame16_task(iscsi_, lun, command->lba, reinterpret_cast<unsigned char*>(zero_block_.data()),
+                                       facts_.block_bytes, command->blocks, 0, 0, 0, 0, on_command, command);
             break;
     }
     if (task == nullptr) {
@@ -510,7 +521,8 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
     if (task != nullptr) {
         sense = task->sense;
         residual = task->residual;
-        short_read = kind == Kind::kRead && status == SCSI_STATUS_GOOD && task->residual_status == SCSI_RESIDUAL_UNDERFLOW && residual != 0;
+        short_read = kind == Kind::kRead && status == SCSI_STATUS_GOOD &&
+                     task->residual_status == SCSI_RESIDUAL_UNDERFLOW && residual != 0;
         scsi_free_scsi_task(task);
     }
     if (status == SCSI_STATUS_GOOD && !short_read) {
@@ -536,8 +548,11 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
             // the same time, and a target ends a lost connection's commands before it takes the new one's.
             retry_later(command, 100);
             return;
-        case SCSI_STATUS_RESERVATION_CONFLICT: conclude(command, EBADE); return;
-        default: break;
+        case SCSI_STATUS_RESERVATION_CONFLICT:
+            conclude(command, EBADE);
+            return;
+        default:
+            break;
     }
     if (status != SCSI_STATUS_CHECK_CONDITION) {
         log_line("unexpected SCSI status {:#x}", status);
@@ -546,14 +561,16 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
     }
     const int asc = sense.ascq >> 8;
     switch (static_cast<int>(sense.key)) {
-        case SCSI_SENSE_RECOVERED_ERROR: conclude(command, 0); return;
+        case SCSI_SENSE_RECOVERED_ERROR:
+            conclude(command, 0);
+            return;
         case SCSI_SENSE_UNIT_ATTENTION:
             // What changed may be which LUN this is: power on or reset, REPORTED LUNS or INQUIRY DATA CHANGED.
             if (asc == 0x29 || asc == 0x3f) verify_identity();
             ++stats_.retries;
             send(command);
             return;
-        case SCSI_SENSE_ABORTED_COMMAND:
+        case SCSI_SENSE_COMMAND_ABORTED:
             if (command->aborts++ < kMaxAborts) {
                 retry_later(command, 50);
                 return;
@@ -582,10 +599,14 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
                 return;
             }
             break;
-        default: break;
+        default:
+            break;
     }
     log_line("{} of {} blocks at {} failed: sense key {:#x}, code {:#06x}",
-             kind == Kind::kRead ? "read" : kind == Kind::kWrite ? "write" : kind == Kind::kFlush ? "flush" : "unmap",
+             kind == Kind::kRead    ? "read"
+             : kind == Kind::kWrite ? "write"
+             : kind == Kind::kFlush ? "flush"
+                                    : "unmap",
              command->blocks, command->lba, static_cast<unsigned>(sense.key), static_cast<unsigned>(sense.ascq));
     conclude(command, EIO);
 }
@@ -618,7 +639,8 @@ void LunFile::identity_answer(int status, scsi_task* task) {
         }
         scsi_free_scsi_task(task);
     }
-    if (lost_) log_line("LUN {} is gone from {}: every request fails from now on", facts_.identity.key(), options_.path.url());
+    if (lost_)
+        log_line("LUN {} is gone from {}: every request fails from now on", facts_.identity.key(), options_.path.url());
     if (again) {
         verify_identity();
         if (verifying_) return;
@@ -643,15 +665,16 @@ std::string LunFile::xattr(std::string_view name) const {
         return fmt::format(
             "reads={} read_bytes={} writes={} written_bytes={} flushes={} unmaps={} zeroes={} retries={} errors={} "
             "reconnects={} in_flight={} lost={}",
-            stats_.reads, stats_.read_bytes, stats_.writes, stats_.written_bytes, stats_.flushes, stats_.unmaps, stats_.zeroes,
-            stats_.retries, stats_.errors, stats_.reconnects, in_flight_, lost_ ? 1 : 0);
+            stats_.reads, stats_.read_bytes, stats_.writes, stats_.written_bytes, stats_.flushes, stats_.unmaps,
+            stats_.zeroes, stats_.retries, stats_.errors, stats_.reconnects, in_flight_, lost_ ? 1 : 0);
     }
     return {};
 }
 
 constexpr std::array<std::string_view, 11> kXattrs = {
-    "user.umbra.naa",       "user.umbra.key",     "user.umbra.serial", "user.umbra.url",  "user.umbra.initiator", "user.umbra.pid",
-    "user.umbra.read_only", "user.umbra.inquiry", "user.umbra.vpd83",  "user.umbra.size", "user.umbra.stats"};
+    "user.umbra.naa",       "user.umbra.key",  "user.umbra.serial",    "user.umbra.url",
+    "user.umbra.initiator", "user.umbra.pid",  "user.umbra.read_only", "user.umbra.inquiry",
+    "user.umbra.vpd83",     "user.umbra.size", "user.umbra.stats"};
 
 void reply_text(fuse_req_t request, std::string_view text, size_t size) {
     if (size == 0) {
@@ -829,10 +852,12 @@ Result<void> LunFile::run() {
 
 Result<void> serve_lun_file(const LunFileOptions& options) {
     for (const int number : {SIGPIPE, SIGTERM, SIGINT, SIGHUP}) ::signal(number, SIG_IGN);
-    UMBRA_ASSIGN(auto session, IscsiSession::login(options.path.portal, options.path.target, options.initiator, kLoginSeconds));
+    UMBRA_ASSIGN(auto session,
+                 IscsiSession::login(options.path.portal, options.path.target, options.initiator, kLoginSeconds));
     UMBRA_ASSIGN(LunFacts facts, session->read_facts(options.path.lun));
     if (!options.expect_key.empty() && facts.identity.key() != options.expect_key) {
-        return fail(Code::kNotFound, options.path.url() + " is " + facts.identity.key() + ", not " + options.expect_key);
+        return fail(Code::kNotFound,
+                    options.path.url() + " is " + facts.identity.key() + ", not " + options.expect_key);
     }
     LunFile file(options, *session, std::move(facts));
     UMBRA_TRY(file.run());

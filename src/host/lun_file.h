@@ -12,11 +12,11 @@ namespace umbra::host {
 
 struct LunFileOptions {
     IscsiPath path;
-    std::string initiator;     ///< IQN of this host
-    std::string file;          ///< existing regular file that the LUN is mounted over
-    std::string expect_key;    ///< LunIdentity::key(); another LUN there is refused
+    std::string initiator;   ///< IQN of this host
+    std::string file;        ///< existing regular file that the LUN is mounted over
+    std::string expect_key;  ///< LunIdentity::key(); another LUN there is refused
     bool read_only = false;
-    int ready_fd = -1;         ///< gets one line when the file is mounted ("ready") or could not be ("error code text")
+    int ready_fd = -1;  ///< gets one line when the file is mounted ("ready") or could not be ("error code text")
 };
 
 /// Serves until the file is unmounted, then logs out. The process ignores SIGTERM meanwhile: a mounted file system
