@@ -18,9 +18,12 @@ constexpr std::string_view kVolumeNamespace = "6f0b9a52-2f55-5c0e-9d8e-6d5b3a41c
 const Designator* best(const std::vector<Designator>& designators) {
     // NAA first, then EUI-64, SCSI name, T10 vendor: from the most to the least likely to be unique in the world.
     for (const uint8_t type : {3, 2, 8, 1}) {
+        const Designator* found = nullptr;
         for (const Designator& d : designators) {
-            if (d.association == 0 && d.type == type && !d.id.empty()) return &d;
+            if (d.association != 0 || d.type != type || d.id.empty()) continue;
+            if (found == nullptr || d.id.size() > found->id.size()) found = &d;  // NAA 6 before a shorter NAA
         }
+        if (found != nullptr) return found;
     }
     return nullptr;
 }
@@ -47,10 +50,8 @@ std::string LunIdentity::key() const {
 }
 
 std::string LunIdentity::naa() const {
-    for (const Designator& d : designators) {
-        if (d.association == 0 && d.type == 3 && d.code_set == 1) return base::to_hex(d.id);
-    }
-    return {};
+    const Designator* d = best(designators);
+    return d != nullptr && d->type == 3 && d->code_set == 1 ? base::to_hex(d->id) : std::string{};
 }
 
 std::string volume_name(std::string_view lun_key, uint32_t partition) {
