@@ -9,14 +9,14 @@
 #define VER_VDS_LUN_INFORMATION (1)
 
 // Fields of a designation descriptor in VPD page 83.
-typedef enum _VDS_STORAGE_IDENTIFIER_CODE_SET {
+typedef enum _VDS_STORAGE_IDENTIFIER_CODE_SET : LONG {
     VDSStorageIdCodeSetReserved = 0,
     VDSStorageIdCodeSetBinary = 1,
     VDSStorageIdCodeSetAscii = 2,
     VDSStorageIdCodeSetUtf8 = 3
 } VDS_STORAGE_IDENTIFIER_CODE_SET;
 
-typedef enum _VDS_STORAGE_IDENTIFIER_TYPE {
+typedef enum _VDS_STORAGE_IDENTIFIER_TYPE : LONG {
     VDSStorageIdTypeVendorSpecific = 0,
     VDSStorageIdTypeVendorId = 1,
     VDSStorageIdTypeEUI64 = 2,
@@ -28,7 +28,7 @@ typedef enum _VDS_STORAGE_IDENTIFIER_TYPE {
     VDSStorageIdTypeScsiNameString = 8
 } VDS_STORAGE_IDENTIFIER_TYPE;
 
-typedef enum _VDS_STORAGE_BUS_TYPE {
+typedef enum _VDS_STORAGE_BUS_TYPE : LONG {
     VDSBusTypeUnknown = 0x0,
     VDSBusTypeScsi = 0x1,
     VDSBusTypeAtapi = 0x2,
@@ -66,7 +66,7 @@ typedef struct _VDS_STORAGE_DEVICE_ID_DESCRIPTOR {
     VDS_STORAGE_IDENTIFIER* m_rgIdentifiers;
 } VDS_STORAGE_DEVICE_ID_DESCRIPTOR;
 
-typedef enum _VDS_INTERCONNECT_ADDRESS_TYPE {
+typedef enum _VDS_INTERCONNECT_ADDRESS_TYPE : LONG {
     VDS_IA_UNKNOWN = 0,
     VDS_IA_FCFS = 1,
     VDS_IA_FCPH = 2,

@@ -1,6 +1,9 @@
 // Scalar types with the widths that they have on Windows: LONG, DWORD, BOOL and HRESULT are 32 bits wide here too.
 // WCHAR is wchar_t (32 bits on Linux), so that L"…" literals and std::wstring work. Needs C++17.
 //
+// The enumerations of the interface headers have LONG underneath, as Windows' compiler gives them: a value that is not in
+// the list is a bad argument, not undefined behaviour.
+//
 // Neither this header nor any that includes it defines macros such as IN, OUT, ERROR, interface or the SAL 1 words
 // (two leading underscores): they collide with the standard library.
 #pragma once

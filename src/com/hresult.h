@@ -63,6 +63,10 @@ template <class T>
 void clear(Optional<T> out) {
     if (out.pointer != nullptr) *out.pointer = T{};
 }
+template <class Out>
+void clear_usable(Out out) {
+    if (usable(out)) clear(out);
+}
 inline HRESULT hresult_of(const Failure& failure, HRESULT (*map)(base::Code)) {
     return failure.hresult ? *failure.hresult : map(failure.error.code);
 }
@@ -82,11 +86,8 @@ HRESULT guard_with(HRESULT (*map)(base::Code), const std::function<void(HRESULT,
     HRESULT result = S_OK;
     std::string text;
     if (!(internal::usable(outs) && ...)) {
-        (
-            [&] {
-                if (internal::usable(outs)) internal::clear(outs);
-            }(),
-            ...);
+        (internal::clear_usable(outs), ...);
+        if (failed) failed(E_INVALIDARG, "an out-parameter is NULL");
         return E_INVALIDARG;
     }
     (internal::clear(outs), ...);
