@@ -104,7 +104,7 @@ Result<void> detach_loop(const std::string& device, std::chrono::milliseconds pa
     Fd loop(::open(device.c_str(), O_RDONLY | O_CLOEXEC));
     if (!loop) return fail_errno(errno, device);
     if (::fsync(loop.get()) != 0 && errno != EROFS) return fail_errno(errno, "flush of " + device);
-    if (::ioctl(loop.get(), LOOP_CLR_FD) != 0 && errno != ENXIO) return fail_errno(errno, "LOOP_CLR_FD of " + device);
+    UMBRA_TRY(clear_loop(loop.get(), device));
     loop.reset();
     // The kernel clears it when its last user has closed it.
     const std::string mark = "/sys/block/" + base_name(device) + "/loop/backing_file";
@@ -113,6 +113,11 @@ Result<void> detach_loop(const std::string& device, std::chrono::milliseconds pa
         if (std::chrono::steady_clock::now() >= deadline) return fail(Code::kBusy, device + " is still open somewhere");
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
+    return {};
+}
+
+Result<void> clear_loop(int fd, const std::string& device) {
+    if (::ioctl(fd, LOOP_CLR_FD) != 0 && errno != ENXIO) return fail_errno(errno, "LOOP_CLR_FD of " + device);
     return {};
 }
 

@@ -15,6 +15,8 @@ base::Result<std::string> attach_loop(const std::string& file, bool read_only, u
 /// Removes partitions first. kBusy while the device or a partition is mounted, claimed, or stays open for longer than
 /// `patience` (the device then goes away with its last user).
 base::Result<void> detach_loop(const std::string& device, std::chrono::milliseconds patience);
+/// Orders the kernel to clear an open loop device with its last user.
+base::Result<void> clear_loop(int fd, const std::string& device);
 /// Loop devices whose backing file is this very file (device and inode, not text).
 std::vector<std::string> loops_over(const std::string& file);
 

@@ -661,6 +661,7 @@ std::string LunFile::xattr(std::string_view name) const {
     if (name == "user.umbra.inquiry") return base::to_hex(facts_.inquiry);
     if (name == "user.umbra.vpd83") return base::to_hex(facts_.page83);
     if (name == "user.umbra.size") return std::to_string(facts_.size_bytes());
+    if (name == "user.umbra.block_bytes") return std::to_string(facts_.block_bytes);
     if (name == "user.umbra.stats") {
         return fmt::format(
             "reads={} read_bytes={} writes={} written_bytes={} flushes={} unmaps={} zeroes={} retries={} errors={} "
@@ -671,10 +672,10 @@ std::string LunFile::xattr(std::string_view name) const {
     return {};
 }
 
-constexpr std::array<std::string_view, 11> kXattrs = {
+constexpr std::array<std::string_view, 12> kXattrs = {
     "user.umbra.naa",       "user.umbra.key",  "user.umbra.serial",    "user.umbra.url",
     "user.umbra.initiator", "user.umbra.pid",  "user.umbra.read_only", "user.umbra.inquiry",
-    "user.umbra.vpd83",     "user.umbra.size", "user.umbra.stats"};
+    "user.umbra.vpd83",     "user.umbra.size", "user.umbra.stats",     "user.umbra.block_bytes"};
 
 void reply_text(fuse_req_t request, std::string_view text, size_t size) {
     if (size == 0) {

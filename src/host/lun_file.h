@@ -21,7 +21,7 @@ struct LunFileOptions {
 
 /// Serves until the file is unmounted, then logs out. The process ignores SIGTERM meanwhile: a mounted file system
 /// stands on it. Extended attributes of the file (all text): user.umbra.naa, .key, .serial, .url, .initiator, .pid,
-/// .read_only, .inquiry, .vpd83 (hex), .size, .stats.
+/// .read_only, .inquiry, .vpd83 (hex), .size, .block_bytes, .stats.
 base::Result<void> serve_lun_file(const LunFileOptions& options);
 
 }  // namespace umbra::host

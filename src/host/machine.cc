@@ -192,6 +192,8 @@ std::optional<LunFileInfo> read_lun_file(const std::string& file) {
     out.read_only = xattr(file, "user.umbra.read_only").value_or("") == "1";
     const std::string size = xattr(file, "user.umbra.size").value_or("");
     std::from_chars(size.data(), size.data() + size.size(), out.size_bytes);
+    const std::string block = xattr(file, "user.umbra.block_bytes").value_or("");
+    std::from_chars(block.data(), block.data() + block.size(), out.block_bytes);
     return out;
 }
 

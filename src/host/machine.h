@@ -63,6 +63,7 @@ struct LunFileInfo {
     int pid = 0;
     bool read_only = false;
     uint64_t size_bytes = 0;
+    uint32_t block_bytes = 512;
 };
 std::optional<LunFileInfo> read_lun_file(const std::string& file);
 

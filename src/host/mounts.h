@@ -1,0 +1,34 @@
+// Mounting volumes and copies of them; blocking.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/guid.h"
+#include "base/result.h"
+#include "host/attachments.h"
+#include "host/host.h"
+
+namespace umbra::host {
+
+/// A file system mounted so that its device is only read: no journal replay, no superblock update. kUnsupported: no
+/// file system of which this is known.
+base::Result<void> mount_untouched(const std::string& device, const std::string& fs_type,
+                                   const std::string& mount_point);
+/// `options`: words as in mountinfo ("rw,noatime,discard"), flags and the file system's own mixed.
+base::Result<void> mount_device(const std::string& device, const std::string& fs_type, const std::string& mount_point,
+                                const std::string& options);
+/// kBusy while in use. Success when nothing is mounted there.
+base::Result<void> unmount(const std::string& mount_point);
+/// Creates a file system on a blank device. kBadState when it holds anything (see is_blank).
+base::Result<void> make_file_system(const std::string& device, const std::string& fs_type);
+/// False when a signature or a partition table is recognised, or a byte of its first 4 MiB or last 1 MiB is not zero.
+base::Result<bool> is_blank(const std::string& device);
+
+base::Result<std::string> mount_shadow_copy(const HostConfig& config, const Volume& volume, const base::Guid& id);
+base::Result<void> unmount_shadow_copy(const HostConfig& config, const base::Guid& id);
+base::Result<std::string> expose_copy(const HostConfig& config, const base::Guid& id, std::string path);
+base::Result<void> unexpose_copy(const HostConfig& config, const std::string& path);
+
+}  // namespace umbra::host
