@@ -201,8 +201,20 @@ Result<Attachment> Attachments::attach_locked(const IscsiPath& path, const std::
 }
 
 Result<void> Attachments::detach(const LunIdentity& lun) {
+    return detach_file(file_of(lun.key()));
+}
+
+Result<std::optional<Attachment>> Attachments::find_key(const std::string& key) {
+    const std::string file = file_of(key);
+    struct stat status{};
+    if (::stat(file.c_str(), &status) != 0 && errno == ENOENT) return std::nullopt;
+    auto attachment = read(file);
+    if (!attachment) return std::nullopt;
+    return std::move(*attachment);
+}
+
+Result<void> Attachments::detach_file(const std::string& file) {
     const std::lock_guard lock(mutex_);
-    const std::string file = file_of(lun.key());
     if (::access(file.c_str(), F_OK) != 0 && errno == ENOENT) return {};
     if (is_dead(file)) {
         UMBRA_TRY(clear_dead(file));

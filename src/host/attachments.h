@@ -56,6 +56,9 @@ public:
     base::Result<void> detach(const LunIdentity& lun);
     base::Result<std::vector<Attachment>> list();
     base::Result<std::optional<Attachment>> find(const LunIdentity& lun);
+    base::Result<std::optional<Attachment>> find_key(const std::string& key);
+    /// detach() of Attachment::file, also of one that is dead.
+    base::Result<void> detach_file(const std::string& file);
     base::Result<void> set_notes(const Attachment& attachment, Fields notes);
 
     /// Asks every portal for LUNs that this host may see, attaches those that are wanted, and looks at kernel disks

@@ -251,7 +251,7 @@ Task<Result<std::vector<std::optional<Disk>>>> LinuxHost::rescan(std::vector<Wan
 
 Result<void> LinuxHost::detach_now(const LunIdentity& lun) {
     UMBRA_ASSIGN(const auto attachment, attachments_.find(lun));
-    if (attachment) return attachments_.detach(attachment->lun.key().empty() ? lun : attachment->lun);
+    if (attachment) return attachments_.detach_file(attachment->file);
     UMBRA_ASSIGN(const auto disk, attachments_.machine().find_lun(lun));
     if (!disk) return {};
     UMBRA_TRY(check_unused(disk->device));

@@ -130,7 +130,7 @@ Result<void> unmount(const std::string& mount_point) {
     return {};
 }
 
-Result<bool> is_blank(const std::string& device) {
+Result<bool> is_blank(const std::string& device, bool all) {
     UMBRA_ASSIGN(const Content content, probe_content(device));
     if (!content.type.empty() || content.partition_table) return false;
     Fd fd(::open(device.c_str(), O_RDONLY | O_CLOEXEC));
@@ -138,8 +138,8 @@ Result<bool> is_blank(const std::string& device) {
     const off_t end = ::lseek(fd.get(), 0, SEEK_END);
     if (end < 0) return fail_errno(errno, device);
     const auto size = static_cast<uint64_t>(end);
-    UMBRA_ASSIGN(const bool head, is_zero_range(fd.get(), 0, std::min(size, kHeadBytes), device));
-    if (!head) return false;
+    UMBRA_ASSIGN(const bool head, is_zero_range(fd.get(), 0, all ? size : std::min(size, kHeadBytes), device));
+    if (!head || all) return head;
     return is_zero_range(fd.get(), size - std::min(size, kTailBytes), size, device);
 }
 
@@ -147,7 +147,7 @@ Result<void> make_file_system(const std::string& device, const std::string& fs_t
     if (fs_type != "ext4" && fs_type != "xfs") {
         return fail(Code::kInvalidArgument, "file systems that are made here: ext4, xfs; not " + fs_type);
     }
-    UMBRA_ASSIGN(const bool blank, is_blank(device));
+    UMBRA_ASSIGN(const bool blank, is_blank(device, false));
     if (!blank) return fail(Code::kBadState, device + " holds data: no file system is made on it");
     UMBRA_ASSIGN(const Output output, run_program({"mkfs." + fs_type, "-q", device}));
     if (output.status != 0) return fail(Code::kIo, "mkfs." + fs_type + " on " + device + ": " + output.text);

@@ -23,8 +23,9 @@ base::Result<void> mount_device(const std::string& device, const std::string& fs
 base::Result<void> unmount(const std::string& mount_point);
 /// Creates a file system on a blank device. kBadState when it holds anything (see is_blank).
 base::Result<void> make_file_system(const std::string& device, const std::string& fs_type);
-/// False when a signature or a partition table is recognised, or a byte of its first 4 MiB or last 1 MiB is not zero.
-base::Result<bool> is_blank(const std::string& device);
+/// False when a signature or a partition table is recognised, or a byte is not zero: of its first 4 MiB and last 1 MiB,
+/// or, when `all`, of the whole device.
+base::Result<bool> is_blank(const std::string& device, bool all);
 
 base::Result<std::string> mount_shadow_copy(const HostConfig& config, const Volume& volume, const base::Guid& id);
 base::Result<void> unmount_shadow_copy(const HostConfig& config, const base::Guid& id);
