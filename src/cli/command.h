@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <iosfwd>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,7 @@ struct Console {
 };
 
 struct Context {
+    explicit Context(Console& c) : console(c) {}
     Console& console;
     bool json = false;          ///< --json: one JSON document on standard output
     bool yes = false;           ///< --yes: destroy without asking
@@ -35,6 +37,7 @@ struct Context {
     std::string host_address;   ///< --host, else UMBRA_HOST
     /// What the parsed subcommand does; set by its CLI11 callback, run after parsing. The value is the exit status.
     std::function<base::Result<int>()> action;
+    std::vector<std::shared_ptr<void>> keep;  ///< what the callbacks refer to; lives as long as the context
 };
 
 /// True when --yes was given or a person answers "yes" to `what` ("delete LUN db and its data"). Else it has said why
