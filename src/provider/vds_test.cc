@@ -1,0 +1,1 @@
+#include "provider/vds_objects.h"
