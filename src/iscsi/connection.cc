@@ -14,6 +14,7 @@ constexpr uint8_t kOverflow = 0x04;
 constexpr uint8_t kUnderflow = 0x02;
 constexpr uint8_t kStatusInDataIn = 0x01;
 constexpr size_t kPdusPerWrite = 16;
+constexpr Bytes kNoData;
 constexpr uint16_t kMaxGraceSeconds = 60;
 constexpr env::Duration kLogoutLinger = std::chrono::seconds(5);
 
@@ -240,7 +241,7 @@ env::Task<void> Connection::probe_peer() {
 }
 
 env::Task<void> Connection::send_probe(Header nop) {
-    (void)co_await send(nop, {}, false);
+    (void)co_await send(nop, kNoData, false);
 }
 
 env::Task<base::Result<void>> Connection::full_feature_phase() {
@@ -410,7 +411,8 @@ env::Task<base::Result<void>> Connection::send(Header header, Bytes data, bool t
 }
 
 env::Task<base::Result<void>> Connection::send_r2t(Header header) {
-    co_return co_await send(header, {}, false);
+    const auto sent = co_await send(header, kNoData, false);
+    co_return sent;
 }
 
 uint32_t Connection::next_transfer_tag() {
@@ -454,7 +456,7 @@ env::Task<void> Connection::send_async_logout(env::Duration grace) {
     message.set_word(16, kReservedTag);
     message.set_byte(36, 1);  // the target requests logout
     message.set_half(42, static_cast<uint16_t>(std::clamp<int64_t>(seconds, 1, kMaxGraceSeconds)));
-    (void)co_await send(message, {}, true);
+    (void)co_await send(message, kNoData, true);
 }
 
 env::Task<void> Connection::answer_logout(Header request) {
@@ -478,7 +480,7 @@ env::Task<void> Connection::answer_logout(Header request) {
         while (running_tasks_ > 0) co_await task_ended_.wait();
     }
     finish_command(request.immediate());
-    const auto sent = co_await send(answer, {}, true);
+    const auto sent = co_await send(answer, kNoData, true);
     if (sent && result == 0) {
         // The initiator closes; if it does not, the answer has had its chance to arrive.
         probe_alarm_.cancel();
@@ -609,7 +611,7 @@ env::Task<void> Connection::answer_task_management(Header request) {
     answer.set_byte(2, static_cast<uint8_t>(response));
     answer.set_word(16, request.itt());
     finish_command(request.immediate());
-    (void)co_await send(answer, {}, true);
+    (void)co_await send(answer, kNoData, true);
 }
 
 // --- SCSI ------------------------------------------------------------------------------------------------------------

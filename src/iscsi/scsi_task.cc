@@ -125,7 +125,8 @@ env::Task<base::Result<base::MutableBytes>> ScsiTask::fetch(size_t bytes) {
     if (received_ >= want) {
         co_return want == 0 ? base::MutableBytes() : buffer_.span(0, want);
     }
-    if (!co_await budget_.take(want, &cancelled_)) co_return fail(Code::kCancelled, "the task was aborted");
+    const bool granted = co_await budget_.take(want, &cancelled_);
+    if (!granted) co_return fail(Code::kCancelled, "the task was aborted");
     taken_ += want;
     if (buffer_.size() < want) {
         base::Buffer whole(want);
@@ -157,7 +158,8 @@ env::Task<base::Result<base::MutableBytes>> ScsiTask::fetch(size_t bytes) {
 }
 
 env::Task<base::Result<void>> ScsiTask::reserve(size_t bytes) {
-    if (!co_await budget_.take(bytes, &cancelled_)) co_return fail(Code::kCancelled, "the task was aborted");
+    const bool granted = co_await budget_.take(bytes, &cancelled_);
+    if (!granted) co_return fail(Code::kCancelled, "the task was aborted");
     taken_ += bytes;
     co_return base::Result<void>();
 }

@@ -18,6 +18,7 @@ namespace {
 
 constexpr uint8_t kFua = 0x08;
 constexpr uint8_t kProtect = 0xe0;
+constexpr lun::WriteOptions kVolatile{.fua = false};
 
 Response failed_with(const base::Error& error) {
     return Response::failed(failure_for(error.code));
@@ -59,8 +60,8 @@ env::Task<Response> Device::write(Context* context) {
     if (!data) co_return failed_with(data.error());
     const Bytes whole = Bytes(*data).first(data->size() / kLogicalBlockBytes * kLogicalBlockBytes);
     if (!whole.empty()) {
-        const bool fua = !six && context->bit(1, kFua);
-        const auto done = co_await context->volume.write(range.lba * kLogicalBlockBytes, whole, {.fua = fua});
+        const lun::WriteOptions options{.fua = !six && context->bit(1, kFua)};
+        const auto done = co_await context->volume.write(range.lba * kLogicalBlockBytes, whole, options);
         if (!done) co_return failed_with(done.error());
     }
     Response response;
@@ -120,7 +121,8 @@ env::Task<Response> Device::write_and_verify(Context* context) {
     Response response;
     if (!whole.empty()) {
         // Verified is the medium, so the data goes there first.
-        const auto done = co_await context->volume.write(offset, whole, {.fua = true});
+        const lun::WriteOptions options{.fua = true};
+        const auto done = co_await context->volume.write(offset, whole, options);
         if (!done) co_return failed_with(done.error());
         std::optional<Failure> failure;
         if (compare == 0) {
@@ -203,7 +205,7 @@ env::Task<Response> Device::write_same(Context* context) {
     }
     if (zeros) {
         // With LBPRZ an unmapped block and one written with zeros cannot be told apart by reading: both cost nothing.
-        const auto done = co_await context->volume.write_zeroes(offset, bytes, {});
+        const auto done = co_await context->volume.write_zeroes(offset, bytes, kVolatile);
         if (!done) co_return failed_with(done.error());
         co_return response;
     }
@@ -216,7 +218,7 @@ env::Task<Response> Device::write_same(Context* context) {
         // The first piece ends at a multiple of the piece size: the rest stays aligned.
         const uint64_t count =
             std::min({bytes - at, kPieceBytes - (offset + at) % kPieceBytes, uint64_t{piece.size()}});
-        const auto done = co_await context->volume.write(offset + at, piece.span(0, count), {});
+        const auto done = co_await context->volume.write(offset + at, piece.span(0, count), kVolatile);
         if (!done) co_return failed_with(done.error());
         at += count;
     }
@@ -259,7 +261,7 @@ env::Task<Response> Device::unmap(Context* context) {
         const uint64_t offset = load_be<uint64_t>(descriptor) * kLogicalBlockBytes;
         const uint64_t bytes = uint64_t{load_be<uint32_t>(descriptor + 8)} * kLogicalBlockBytes;
         if (bytes == 0) continue;
-        const auto done = co_await context->volume.write_zeroes(offset, bytes, {});
+        const auto done = co_await context->volume.write_zeroes(offset, bytes, kVolatile);
         if (!done) co_return failed_with(done.error());
     }
     Response response;
@@ -282,8 +284,9 @@ env::Task<Response> Device::compare_and_write(Context* context) {
     if (!data) co_return failed_with(data.error());
     if (data->size() != 2 * half) co_return Response::failed(sense::kInvalidFieldInCdb);
     const Bytes expected = Bytes(*data).first(half);
-    const auto done = co_await context->volume.compare_and_write(offset, expected, Bytes(*data).subspan(half),
-                                                                 {.fua = context->bit(1, kFua)});
+    const Bytes replacement = Bytes(*data).subspan(half);
+    const lun::WriteOptions options{.fua = context->bit(1, kFua)};
+    const auto done = co_await context->volume.compare_and_write(offset, expected, replacement, options);
     Response response;
     if (!done) {
         response = failed_with(done.error());

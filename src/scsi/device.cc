@@ -235,7 +235,10 @@ env::Task<TaskManagementResult> Device::reset_logical_unit(Nexus* nexus, std::ar
 
 env::Task<void> Device::reset_target(Nexus* nexus) {
     const auto luns = presentation_.luns(nexus->names().target, nexus->names().initiator);
-    for (const array::PresentedLun& lun : luns) co_await reset_logical_unit(nexus, encode_lun(lun.number));
+    for (const array::PresentedLun& lun : luns) {
+        const auto field = encode_lun(lun.number);
+        co_await reset_logical_unit(nexus, field);
+    }
 }
 
 // --- commands --------------------------------------------------------------------------------------------------------
@@ -272,7 +275,8 @@ env::Task<Response> Device::execute(Nexus* nexus, Command* command) {
     }
     command->unit = &unit(presented->identity->id);
     Response response;
-    if (co_await enter_task_set(command)) {
+    const bool entered = co_await enter_task_set(command);
+    if (entered) {
         // The identity and the volume may have changed while the command waited its turn; it keeps those of its
         // arrival.
         Context context{*nexus, seen(*nexus, *presented), *command->unit,    *command,

@@ -1,7 +1,6 @@
 // INQUIRY and the vital product data pages (SPC-4 6.6, 7.8; SBC-3 6.6). The vendor page C0 is ours:
 // docs/format/scsi_vpd_c0.md.
-#include <algorithm>
-
+#include "array/page83.h"
 #include "scsi/context.h"
 
 namespace umbra::scsi {
@@ -26,16 +25,15 @@ constexpr std::array kPages = {kPageSupported,   kPageSerial,          kPageIden
 constexpr uint8_t kProtocolIscsi = 5;
 constexpr size_t kMaxSerialBytes = 252;
 
-enum class Association : uint8_t { kLogicalUnit = 0, kTargetPort = 1, kTargetDevice = 2 };
-enum class CodeSet : uint8_t { kBinary = 1, kAscii = 2, kUtf8 = 3 };
-enum class DesignatorType : uint8_t { kT10Vendor = 1, kNaa = 3, kRelativePort = 4, kScsiName = 8 };
+enum class Association : uint8_t { kTargetPort = 1, kTargetDevice = 2 };
+enum class CodeSet : uint8_t { kBinary = 1, kUtf8 = 3 };
+enum class DesignatorType : uint8_t { kRelativePort = 4, kScsiName = 8 };
 
 void put_designator(std::vector<std::byte>& out, Association association, CodeSet set, DesignatorType type,
                     Bytes value) {
-    const bool port = association != Association::kLogicalUnit;  // these name their protocol (PIV)
-    out.push_back(static_cast<std::byte>((port ? kProtocolIscsi << 4 : 0) | static_cast<uint8_t>(set)));
-    out.push_back(static_cast<std::byte>((port ? 0x80 : 0) | (static_cast<uint8_t>(association) << 4) |
-                                         static_cast<uint8_t>(type)));
+    out.push_back(static_cast<std::byte>((kProtocolIscsi << 4) | static_cast<uint8_t>(set)));
+    out.push_back(
+        static_cast<std::byte>(0x80 /* PIV */ | (static_cast<uint8_t>(association) << 4) | static_cast<uint8_t>(type)));
     out.push_back(std::byte{0});
     out.push_back(static_cast<std::byte>(value.size()));
     out.insert(out.end(), value.begin(), value.end());
@@ -52,21 +50,7 @@ std::vector<std::byte> name_string(std::string_view text) {
 
 std::vector<std::byte> identification(const array::LunIdentity& identity, const array::ProductStrings& product,
                                       const std::string& target) {
-    std::vector<std::byte> out;
-    put_designator(out, Association::kLogicalUnit, CodeSet::kBinary, DesignatorType::kNaa, identity.naa);
-
-    std::vector<std::byte> t10(8);
-    put_text(t10, product.vendor);
-    const Bytes serial = base::as_bytes(std::string_view(identity.serial).substr(0, kMaxSerialBytes - 8));
-    t10.insert(t10.end(), serial.begin(), serial.end());
-    put_designator(out, Association::kLogicalUnit, CodeSet::kAscii, DesignatorType::kT10Vendor, t10);
-
-    std::string naa = "naa." + base::to_hex(identity.naa);
-    for (char& c : naa) {
-        if (c >= 'a' && c <= 'f' && &c >= naa.data() + 4) c = static_cast<char>(c - 'a' + 'A');
-    }
-    put_designator(out, Association::kLogicalUnit, CodeSet::kUtf8, DesignatorType::kScsiName, name_string(naa));
-
+    std::vector<std::byte> out = array::page83_designators(product, identity);
     const std::array<std::byte, 4> relative_port{std::byte{0}, std::byte{0}, std::byte{0}, std::byte{1}};
     put_designator(out, Association::kTargetPort, CodeSet::kBinary, DesignatorType::kRelativePort, relative_port);
     put_designator(out, Association::kTargetPort, CodeSet::kUtf8, DesignatorType::kScsiName,
