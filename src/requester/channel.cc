@@ -1,6 +1,7 @@
 // The only file of libvssapi that knows gRPC.
 #include "requester/channel.h"
 
+#include <grpc/grpc.h>
 #include <grpcpp/grpcpp.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -148,6 +149,10 @@ com::Result<std::shared_ptr<Channel>> connect(const ConnectOptions& options) {
         }
         std::this_thread::sleep_for(kRetryInterval);
     }
+
+    // Held for ever: when the last reference goes, gRPC's shutdown may sit in a poll of 10 s, and so would Release.
+    static const bool initialised = (grpc_init(), true);
+    (void)initialised;
 
     grpc::ChannelArguments arguments;
     arguments.SetMaxReceiveMessageSize(kMaxMessageBytes);
