@@ -4,14 +4,13 @@
 abi.py compare MINGW_INCLUDE OUR_INCLUDE DIFFERENCES   compares IIDs, GUIDs, methods (order, types, default arguments),
                                                        bases, enumerations, structures and HRESULTs; exit 77 without MinGW
 abi.py slots OUR_INCLUDE                               prints a C++ test that calls every method through a bare vtable
-abi.py alone OUR_INCLUDE COMPILER…                     compiles every header alone, in several dialects
+abi.py alone OUR_INCLUDE COMPILER…                     compiles every header alone, and all before the standard library
 abi.py selftest                                        shows that compare finds each kind of difference
 """
 import os
 import re
 import subprocess
 import sys
-import tempfile
 
 HEADERS = ["vsserror.h", "vdslun.h", "vss.h", "vswriter.h", "vsbackup.h", "vsprov.h", "vsadmin.h"]
 SKIPPED = 77
@@ -250,21 +249,22 @@ def command_slots(include):
 
 
 def command_alone(include, compilers):
-    dialects = [["-std=c++17"], ["-std=c++20"], ["-std=c++23"], ["-std=gnu++17"]]
+    headers = sorted(h for h in os.listdir(include) if h.endswith(".h")) + ["compat/com.h"]
+    alone = {header: f'#include "{header}"\n' for header in headers}
+    # Nothing that they define may break what comes after them.
+    alone["all, before the standard library"] = "".join(alone.values()) + "".join(
+        f"#include <{h}>\n" for h in ["algorithm", "filesystem", "functional", "memory", "random", "string", "thread"])
     failures = 0
     for compiler in compilers:
-        for dialect in dialects + ([["-std=c++17", "-fms-extensions"]]):
-            for header in HEADERS + ["compat/com.h"]:
-                with tempfile.NamedTemporaryFile("w", suffix=".cc") as source:
-                    source.write(f'#include "{header}"\n#include <string>\n#include <vector>\n')
-                    source.flush()
-                    command = [compiler, *dialect, "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wnon-virtual-dtor",
-                               "-Werror", "-fsyntax-only", "-I", include, source.name]
-                    done = subprocess.run(command, capture_output=True, text=True, check=False)
-                    if done.returncode != 0:
-                        failures += 1
-                        print(f"{header} alone, {compiler} {' '.join(dialect)}:\n{done.stderr}")
-    print(f"{len(compilers)} compilers, {failures} failures")
+        for dialect in [["-std=c++17"], ["-std=c++23"], ["-std=gnu++17", "-fms-extensions"]]:
+            for name, text in alone.items():
+                command = [compiler, *dialect, "-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Wnon-virtual-dtor",
+                           "-Werror", "-fsyntax-only", "-I", include, "-x", "c++", "-"]
+                done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+                if done.returncode != 0:
+                    failures += 1
+                    print(f"{name}: {compiler} {' '.join(dialect)}:\n{done.stderr}")
+    print(f"{len(headers)} headers, {len(compilers)} compilers, {failures} failures")
     return 1 if failures or not compilers else 0
 
 
