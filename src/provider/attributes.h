@@ -19,6 +19,7 @@ inline constexpr char kAttrSource[] = "vss.source";      ///< NAA identifier of 
 inline constexpr char kAttrImporter[] = "vss.importer";  ///< initiator name of the host that imported it
 inline constexpr char kAttrImporterMachine[] = "vss.importer.machine";
 inline constexpr char kAttrBrokenFrom[] = "vss.broken-from";  ///< after a break: the set that it was part of
+inline constexpr char kAttrBrokenBy[] = "vss.broken-by";      ///< initiator name of the host that broke it off
 
 inline constexpr char kStateCreating[] = "creating";
 inline constexpr char kStateCreated[] = "created";

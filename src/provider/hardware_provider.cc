@@ -17,6 +17,8 @@ namespace {
 
 constexpr LONG kMaxLunsPerCall = 1024;
 constexpr size_t kMaxVolumesPerSet = 64;
+/// What an array takes in one call (array::kMaxSnapshotItems).
+constexpr size_t kMaxLunsPerArray = 64;
 constexpr Timeout kStatusTimeout{5000};
 /// What a fresh shadow copy carries in the array's record until the coordinator says otherwise: read-only, hidden, no
 /// drive letter, shadow copy.
@@ -323,6 +325,14 @@ HRESULT HardwareProvider::BeginPrepareSnapshot(VSS_ID SnapshotSetId, VSS_ID Snap
         }
         if (snapshots_.contains(snapshot)) return failed(E_INVALIDARG);
         if (snapshots_.size() >= kMaxVolumesPerSet) return failed(VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED);
+
+        std::map<const ArrayClient*, std::set<std::string>> luns;
+        for (const Source& source : sources_) luns[source.array.get()].insert(source.naa);
+        for (const Source& source : fresh) {
+            auto& of_array = luns[source.array.get()];
+            of_array.insert(source.naa);
+            if (of_array.size() > kMaxLunsPerArray) return failed(VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED);
+        }
 
         snapshots_.insert(snapshot);
         for (Source& source : fresh) {
@@ -707,9 +717,19 @@ HRESULT HardwareProvider::OnLunStateChange(VDS_LUN_INFORMATION* pSnapshotLuns, V
         std::map<std::string, Located> luns;
         HRESULT hr = S_OK;
         for (DWORD i = 0; i < dwCount; ++i) {
+            auto any = locate(kMethod, pSnapshotLuns[i], &hr);
+            if (!any) return hr;
+            // Called once a shadow copy, and again by a coordinator that was killed in between: a LUN that carries two
+            // of them comes twice.
+            bool broken_off = any->lun.kind == LunKind::kLun && !any->lun.attribute(kAttrBrokenFrom).empty() &&
+                              any->lun.attribute(kAttrBrokenBy) == config_.initiator;
+            if (broken_off && read_write && !mask) continue;
             auto found = locate_shadow(kMethod, pSnapshotLuns[i], &hr);
             if (!found) return hr;
+            bool presented = std::any_of(found->lun.masks.begin(), found->lun.masks.end(),
+                                         [&](const LunMask& entry) { return entry.initiator == config_.initiator; });
             std::string holder = found->lun.attribute(kAttrImporter);
+            if (mask && !before && !after && !read_write && holder.empty() && !presented) continue;
             if (holder.empty()) holder = found->lun.attribute(kAttrCreator);
             if (holder != config_.initiator) {
                 return veto(EventId::kHeldElsewhere, kMethod,
@@ -728,7 +748,8 @@ HRESULT HardwareProvider::OnLunStateChange(VDS_LUN_INFORMATION* pSnapshotLuns, V
                 for (const auto& [key, value] : located.lun.attributes) {
                     if (key.starts_with(kAttrPrefix)) update.remove_attributes.push_back(key);
                 }
-                update.set_attributes[kAttrBrokenFrom] = located.lun.attribute(kAttrSet);
+                update.set_attributes = {{kAttrBrokenFrom, located.lun.attribute(kAttrSet)},
+                                         {kAttrBrokenBy, config_.initiator}};
             } else if (mask) {
                 // Presented to nobody, it can be imported again.
                 update.remove_attributes = {kAttrImporter, kAttrImporterMachine};

@@ -728,11 +728,29 @@ TEST_F(HardwareProviderTest, ABrokenOffLunBelongsToVssNoMore) {
     const LunRecord& lun = array->luns.at(*naa_of(luns[0]));
     EXPECT_EQ(lun.kind, LunKind::kLun);
     EXPECT_EQ(lun.flags, 0u);
-    EXPECT_EQ(lun.attributes.size(), 1u);
+    EXPECT_EQ(lun.attributes.size(), 2u);
+    EXPECT_EQ(lun.attribute("vss.broken-by"), kHostA);
     EXPECT_EQ(lun.attribute("vss.broken-from"), "11111111-0000-4000-8000-000000000001");
     EXPECT_EQ(lun.masks.size(), 1u);
     EXPECT_EQ(provider->OnLunEmpty(nullptr, luns.data()), VSS_E_PROVIDER_VETO);
     EXPECT_EQ(array->luns.count(lun.naa), 1u);
+    // For the second shadow copy on the same LUN, or after a kill: done already. Not for another host.
+    EXPECT_EQ(provider->OnLunStateChange(luns.data(), nullptr, 2, VSS_ONLUNSTATECHANGE_NOTIFY_READ_WRITE), S_OK);
+    auto host_b = make_host(kHostB);
+    EXPECT_EQ(host_b->OnLunStateChange(luns.data(), nullptr, 2, VSS_ONLUNSTATECHANGE_NOTIFY_READ_WRITE),
+              VSS_E_PROVIDER_VETO);
+}
+
+TEST_F(HardwareProviderTest, NotMoreLunsThanAnArrayTakesAtOnce) {
+    std::vector<std::string> names;
+    for (int i = 0; i < 65; ++i) {
+        names.push_back("v" + std::to_string(i));
+        array->add_lun(names.back(), "simple");
+    }
+    EXPECT_EQ(begin(*provider, kSet, 0, names), VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED);
+    names.pop_back();
+    EXPECT_EQ(begin(*provider, kSet, 0, names), S_OK);
+    EXPECT_EQ(begin(*provider, kSet, 1, {"db"}), VSS_E_MAXIMUM_NUMBER_OF_VOLUMES_REACHED);
 }
 
 TEST_F(HardwareProviderTest, MaskedLunsCanBeImportedAgain) {
@@ -742,10 +760,13 @@ TEST_F(HardwareProviderTest, MaskedLunsCanBeImportedAgain) {
     ASSERT_EQ(provider->OnLunStateChange(luns.data(), nullptr, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS), S_OK);
     for (const auto& [naa, lun] : array->luns) EXPECT_TRUE(lun.masks.empty());
     EXPECT_EQ(array->count(LunKind::kShadowCopy), 2u);
+    EXPECT_EQ(provider->OnLunStateChange(luns.data(), nullptr, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS), S_OK);  // twice
     auto host_b = make_host(kHostB);
     EXPECT_EQ(host_b->LocateLuns(luns.count(), luns.data()), S_OK);
     EXPECT_EQ(provider->OnLunStateChange(luns.data(), nullptr, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS),
               VSS_E_PROVIDER_VETO);
+    EXPECT_EQ(host_b->OnLunStateChange(luns.data(), nullptr, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS), S_OK);
+    EXPECT_EQ(host_b->OnLunStateChange(luns.data(), nullptr, 2, VSS_ONLUNSTATECHANGE_DO_MASK_LUNS), S_OK);
 }
 
 // --- Resynchronisation ---------------------------------------------------------------------------------------------

@@ -302,6 +302,16 @@ HRESULT VdsCache::status(ArrayRecord* out) {
 HRESULT VdsCache::luns(std::vector<LunRecord>* out) {
     std::lock_guard lock(mutex_);
     if (HRESULT hr = current(); FAILED(hr)) return hr;
+    auto listed = array_->list_luns();
+    if (!listed) return broken(listed.error().message);
+    View fresh;
+    fresh.array = view_.array;
+    fresh.drives = view_.drives;
+    for (LunRecord& lun : *listed) {
+        std::string id = lun.id;
+        if (lun.kind != LunKind::kSnapshot) fresh.luns.emplace(std::move(id), std::move(lun));
+    }
+    if (HRESULT hr = take(std::move(fresh), read_at_, false, nullptr); FAILED(hr)) return hr;
     for (const auto& [id, lun] : view_.luns) out->push_back(lun);
     return S_OK;
 }

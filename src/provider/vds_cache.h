@@ -45,7 +45,7 @@ public:
     void close();
 
     HRESULT status(ArrayRecord* out);
-    /// Ordinary LUNs and shadow copies.
+    /// Ordinary LUNs and shadow copies, as the array lists them now: not every creation is an event.
     HRESULT luns(std::vector<LunRecord>* out);
     HRESULT drives(std::vector<DriveRecord>* out);
     /// VDS_E_OBJECT_DELETED when there is no such object any more.

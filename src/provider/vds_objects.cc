@@ -721,10 +721,18 @@ HRESULT VdsLun::Recover(IVdsAsync** ppAsync) {
     if (ppAsync == nullptr) return E_INVALIDARG;
     *ppAsync = nullptr;
     return change([&]() -> HRESULT {
-        LunRecord lun;
-        if (HRESULT hr = usable(&lun); FAILED(hr)) return hr;
-        if (!fault_tolerant(lun)) return VDS_E_INVALID_OPERATION;
+        LunRecord known;
+        if (HRESULT hr = usable(&known); FAILED(hr)) return hr;
         // The array decides, not the copy of its records: it may know of a failure that no event has told of yet.
+        auto now = cache_->array().get_lun_by_naa(known.naa);
+        if (!now) return cache_->failure(now.error());
+        const LunRecord& lun = *now;
+        if (lun.health == "failed") return cache_->failure({Code::kDeviceFailed, "LUN " + lun.name + " has failed"});
+        if (!fault_tolerant(lun)) return VDS_E_INVALID_OPERATION;
+        if (lun.health == "healthy") {
+            *ppAsync = com::make<VdsAsync>(S_OK, VDS_ASYNCOUT_RECOVERLUN).detach();
+            return S_OK;
+        }
         auto task = cache_->array().recover(lun.naa);
         if (!task) {
             Code code = task.error().code;

@@ -29,11 +29,13 @@ protected:
         array->add_lun("logs", "mirror");
         array->add_lun("scratch", "simple");
         array->add_lun("db@before", "parity").kind = LunKind::kSnapshot;
+        degrade("db");
         sink = com::make<Sink>();
         provider = com::make<VdsProvider>(std::vector<std::shared_ptr<ArrayClient>>{array},
                                           [this](const ProviderEvent& event) { events.push_back(event); });
     }
     void TearDown() override { provider->OnUnload(TRUE); }
+    void degrade(const std::string& name) { record(name).health = "failed-redundancy"; }
     void load() { ASSERT_EQ(provider->OnLoad(nullptr, sink.get()), S_OK); }
 
     template <class T>
@@ -428,7 +430,13 @@ TEST_F(VdsTest, RecoverOfAHealthyLunIsFinishedAtOnce) {
     load();
     ASSERT_EQ(recover("logs"), S_OK);
     EXPECT_EQ(status(), std::make_pair(S_OK, ULONG{100}));
-    EXPECT_EQ(wait().first, S_OK);
+    auto [hr, output] = wait();
+    EXPECT_EQ(hr, S_OK);
+    EXPECT_EQ(output.type, VDS_ASYNCOUT_RECOVERLUN);
+    EXPECT_THAT(array->calls, testing::IsEmpty());
+    degrade("logs");  // no event has told of it
+    ASSERT_EQ(recover("logs"), S_OK);
+    EXPECT_THAT(array->calls, testing::ElementsAre("recover logs"));
 }
 
 TEST_F(VdsTest, RecoverInvalidOperationWithoutFaultTolerance) {
@@ -507,6 +515,7 @@ TEST_F(VdsTest, RecoverGoesOnWithoutItsHandleAndStopsWhenCancelled) {
     ASSERT_EQ(recover("db"), S_OK);
     async.reset();
     EXPECT_EQ(array->tasks.begin()->second.state, "running");
+    degrade("logs");
     ASSERT_EQ(recover("logs"), S_OK);
     array->faults["cancel_task"] = {Code::kBadState};
     EXPECT_EQ(async->Cancel(), VDS_E_CANCEL_TOO_LATE);
