@@ -41,6 +41,11 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     target_compile_options(umbra_options INTERFACE -Wno-maybe-uninitialized -Wno-dangling-pointer -Wno-restrict)
 endif()
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    # libstdc++ 12's stable_sort uses get_temporary_buffer, which is deprecated.
+    target_compile_options(umbra_options INTERFACE -Wno-deprecated-declarations)
+endif()
+
 # umbra_library(name SOURCES … [DEPS …]): one directory's static library, target umbra_<name>.
 function(umbra_library name)
     cmake_parse_arguments(arg "" "" "SOURCES;DEPS" ${ARGN})

@@ -17,8 +17,8 @@ struct Geometry {
 };
 
 /// Offsets, lengths and memory are aligned to 4 KiB. Spans must stay valid until the call finishes; two operations in
-/// flight never overlap unless both are reads. Errors: kMediaError for a range that cannot be read, kDeviceFailed when
-/// the drive is gone, kIo else.
+/// flight never overlap, except that a read may overlap anything: then each of its sectors is old or new. Errors:
+/// kMediaError for a range that cannot be read, kDeviceFailed when the drive is gone, kIo else.
 class BlockDevice {
 public:
     virtual ~BlockDevice() = default;

@@ -51,9 +51,9 @@ struct VolumeSpec {
 
 enum class Health : uint8_t {
     kHealthy,
-    kRebuilding,         ///< recover runs
-    kFailedRedundancy,   ///< a drive or plex is gone, every block still readable
-    kFailed,             ///< blocks are lost or unreachable
+    kRebuilding,        ///< recover runs
+    kFailedRedundancy,  ///< a drive or plex is gone, every block still readable
+    kFailed,            ///< blocks are lost or unreachable
 };
 std::string_view to_string(LunType type);
 std::string_view to_string(Health health);
@@ -71,9 +71,9 @@ struct PlexInfo {
 
 struct VolumeInfo {
     VolumeId id;
-    VolumeSpec spec;            ///< width and plexes as chosen
+    VolumeSpec spec;  ///< width and plexes as chosen
     bool writable = false;
-    VolumeId origin;            ///< the snapshot that this volume shares blocks with; zero when none
+    VolumeId origin;  ///< the snapshot that this volume shares blocks with; zero when none
     Health health = Health::kHealthy;
     uint64_t mapped_bytes = 0;  ///< data this volume refers to, shared or not (an estimate between checkpoints)
     std::vector<PlexInfo> plexes;
@@ -144,7 +144,8 @@ public:
     virtual bool writable() const = 0;
     /// Errors: kMediaError (no good copy), kDeviceFailed (volume failed or array stopped).
     virtual Task<Result<void>> read(uint64_t offset, MutableBytes into) = 0;
-    /// Errors: kWriteProtected, kNoSpace (harms nothing), kMediaError (part of a block that cannot be read), kDeviceFailed.
+    /// Errors: kWriteProtected, kNoSpace (harms nothing), kMediaError (part of a block that cannot be read),
+    /// kDeviceFailed.
     virtual Task<Result<void>> write(uint64_t offset, Bytes from, WriteOptions options) = 0;
     /// The range reads as zeros afterwards and gives back the space of whole 4 KiB blocks (UNMAP with LBPRZ, WRITE SAME
     /// of zeros).
@@ -157,9 +158,9 @@ public:
 };
 
 struct SnapshotRequest {
-    VolumeId source;         ///< head or snapshot
-    VolumeId id;             ///< from allocate_id()
-    bool writable = false;   ///< a writable clone instead of a read-only snapshot
+    VolumeId source;        ///< head or snapshot
+    VolumeId id;            ///< from allocate_id()
+    bool writable = false;  ///< a writable clone instead of a read-only snapshot
 };
 
 struct ResyncRequest {
@@ -188,8 +189,8 @@ public:
     /// All at one instant, all or none: each holds every write acknowledged before the call and none issued after it
     /// returned. Costs the same whatever the size.
     virtual Task<Result<void>> snapshot(std::vector<SnapshotRequest> requests, MetaBatch batch) = 0;
-    /// By metadata alone where the two have the same type and drives, by copying inside the array else. Atomic: cancelled,
-    /// failed or crashed, the destination is wholly as before. I/O to the destination waits at the swap.
+    /// By metadata alone where the two have the same type and drives, by copying inside the array else. Atomic:
+    /// cancelled, failed or crashed, the destination is wholly as before. I/O to the destination waits at the swap.
     virtual Task<Result<void>> resync(ResyncRequest request, MetaBatch batch, Progress& progress) = 0;
     /// Restores redundancy after drive failures, into free space of other drives. Errors: kInvalidArgument (type has no
     /// redundancy), kDeviceFailed (volume failed), kNoDrive (nothing to recover to), kNoSpace, kBusy (already running).

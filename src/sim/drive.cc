@@ -136,7 +136,7 @@ std::list<SimDrive::InFlight>::iterator SimDrive::begin(uint64_t offset, uint64_
     UMBRA_CHECK(offset <= options_.size_bytes && bytes <= options_.size_bytes - offset);
     for (const InFlight& other : in_flight_) {
         const bool overlaps = offset < other.offset + other.bytes && other.offset < offset + bytes;
-        UMBRA_CHECK(!overlaps || (is_read && other.is_read));
+        UMBRA_CHECK(!overlaps || is_read || other.is_read);
     }
     return in_flight_.insert(in_flight_.end(), {offset, bytes, is_read});
 }

@@ -134,7 +134,8 @@ Task<Result<std::vector<Op>>> ArrayLog::replay() {
                 if (!done) continue;
             }
             const Bytes record = std::as_const(buffer).span(0, length);
-            if (load_le<uint16_t>(buffer.data() + 4) != kFormatVersion || load_le<uint64_t>(buffer.data() + 8) != array_tag() ||
+            if (load_le<uint16_t>(buffer.data() + 4) != kFormatVersion ||
+                load_le<uint64_t>(buffer.data() + 8) != array_tag() ||
                 load_le<uint64_t>(buffer.data() + 16) != checkpoint_ || load_le<uint32_t>(buffer.data() + 24) != row ||
                 load_le<uint32_t>(buffer.data() + kCrcAt) != record_crc(record)) {
                 continue;

@@ -46,8 +46,8 @@ private:
     GroupTable& groups_;
     std::unordered_map<uint64_t, Location> fresh_;
     std::vector<uint64_t> freed_;
-    std::vector<uint64_t> free_;      ///< allocatable numbers, used from the back
-    std::set<uint64_t> taken_;        ///< pages whose free numbers are in free_, or were since the last checkpoint
+    std::vector<uint64_t> free_;  ///< allocatable numbers, used from the back
+    std::set<uint64_t> taken_;    ///< pages whose free numbers are in free_, or were since the last checkpoint
     std::vector<uint16_t> use_counts_;
     uint64_t cursor_ = 0;
 };

@@ -10,7 +10,8 @@ using base::Code;
 
 void Drives::add(Drive drive) {
     drive.segments = static_cast<uint32_t>(std::min<uint64_t>(
-        drive.member.size_bytes < kSegmentsOffset ? 0 : (drive.member.size_bytes - kSegmentsOffset) / label_.segment_bytes,
+        drive.member.size_bytes < kSegmentsOffset ? 0
+                                                  : (drive.member.size_bytes - kSegmentsOffset) / label_.segment_bytes,
         kMaxSegmentsPerDrive));
     drive.used.assign(drive.segments, false);
     drive.free_segments = drive.segments;
@@ -47,13 +48,23 @@ Task<Result<void>> Drives::flush(uint32_t drive) {
     co_return done;
 }
 
+Task<bool> Drives::repair(uint32_t drive, uint64_t offset, Bytes block) {
+    if (!repairing_.emplace(drive, offset).second) co_return false;
+    std::vector<Bytes> spans{block};
+    const auto done = co_await write(drive, offset, std::move(spans));
+    repairing_.erase({drive, offset});
+    if (done) ++drives_[drive].repaired_blocks;
+    co_return done.has_value();
+}
+
 void Drives::fail(uint32_t drive, const std::string& reason) {
     if (!drives_[drive].online) return;
     drives_[drive].online = false;
     drives_[drive].member.failed = true;
     unrecorded_ = true;
     event_("drive.failed",
-           fmt::format("drive {} was taken out of use ({}); replace it and run 'umbra lun recover' for each LUN that lost redundancy",
+           fmt::format("drive {} was taken out of use ({}); replace it and run 'umbra lun recover' for each LUN that "
+                       "lost redundancy",
                        drives_[drive].member.name, reason),
            drive);
     if (on_failed) on_failed(drive);

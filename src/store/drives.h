@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <vector>
@@ -38,7 +39,9 @@ struct Drive {
 class Drives {
 public:
     Drives(env::Environment& environment, EventFunction event)
-        : environment_(environment), event_(std::move(event)), label_lock_(environment.executor), recorded_(environment.executor),
+        : event_(std::move(event)),
+          label_lock_(environment.executor),
+          recorded_(environment.executor),
           tasks_(environment.executor) {}
 
     void add(Drive drive);
@@ -54,6 +57,8 @@ public:
     Task<Result<void>> read(uint32_t drive, uint64_t offset, std::vector<MutableBytes> into);
     Task<Result<void>> write(uint32_t drive, uint64_t offset, std::vector<Bytes> from);
     Task<Result<void>> flush(uint32_t drive);
+    /// Writes back one block exactly as it was first written. False: it was not, or somebody is doing it already.
+    Task<bool> repair(uint32_t drive, uint64_t offset, Bytes block);
     uint64_t offset_of(const Column& column, uint32_t row) const {
         return kSegmentsOffset + static_cast<uint64_t>(column.segment) * label_.segment_bytes +
                static_cast<uint64_t>(row) * kBlockBytes;
@@ -74,7 +79,8 @@ public:
 
     const Label& label() const { return label_; }
     void set_label(Label label) { label_ = std::move(label); }
-    /// Writes `label` with the next generation and today's members to every online drive and flushes: durable on return.
+    /// Writes `label` with the next generation and today's members to every online drive and flushes: durable on
+    /// return.
     Task<Result<void>> commit(Label label);
     /// No drive is left that could record anything.
     bool stopped() const { return stopped_; }
@@ -85,13 +91,13 @@ private:
     Task<void> record_losses();
     Task<Result<void>> write_labels(Label label);
 
-    env::Environment& environment_;
     EventFunction event_;
     std::vector<Drive> drives_;
     Label label_;
     env::Mutex label_lock_;
     env::Event recorded_;
     env::TaskGroup tasks_;
+    std::set<std::pair<uint32_t, uint64_t>> repairing_;
     bool unrecorded_ = false;
     bool stopped_ = false;
 };

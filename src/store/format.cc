@@ -22,7 +22,9 @@ uint32_t block_crc(Bytes block, size_t crc_at) {
 BlockPtr load_pointer(const std::byte* at) {
     const uint64_t low = load_le<uint64_t>(at);
     const uint64_t high = load_le<uint64_t>(at + 8);
-    return {.vbn = low & kMaxVbn, .birth = (low >> 48) | ((high & 0xffffffffu) << 16), .crc = static_cast<uint32_t>(high >> 32)};
+    return {.vbn = low & kMaxVbn,
+            .birth = (low >> 48) | ((high & 0xffffffffu) << 16),
+            .crc = static_cast<uint32_t>(high >> 32)};
 }
 
 void store_pointer(std::byte* at, const BlockPtr& pointer) {

@@ -24,10 +24,18 @@ bool ScannedRecord::intact() const {
 }
 
 GroupImage::GroupImage(Drives& drives, GroupTable& groups, uint32_t slot, uint32_t first_row, uint32_t rows)
-    : drives_(drives), groups_(groups), slot_(slot), first_row_(first_row), rows_(rows), k_(groups.at(slot).k),
-      parity_(groups.at(slot).m == 1), data_(static_cast<size_t>(rows) * k_ * kBlockBytes, true),
-      parity_data_(parity_ ? static_cast<size_t>(rows) * kBlockBytes : 0, true), unreadable_(static_cast<size_t>(rows) * k_, false),
-      parity_unreadable_(rows, false), rebuilt_(static_cast<size_t>(rows) * k_, false) {}
+    : drives_(drives),
+      groups_(groups),
+      slot_(slot),
+      first_row_(first_row),
+      rows_(rows),
+      k_(groups.at(slot).k),
+      parity_(groups.at(slot).m == 1),
+      data_(static_cast<size_t>(rows) * k_ * kBlockBytes, true),
+      parity_data_(parity_ ? static_cast<size_t>(rows) * kBlockBytes : 0, true),
+      unreadable_(static_cast<size_t>(rows) * k_, false),
+      parity_unreadable_(rows, false),
+      rebuilt_(static_cast<size_t>(rows) * k_, false) {}
 
 Task<void> GroupImage::load() {
     const size_t columns = groups_.at(slot_).columns.size();
@@ -54,7 +62,8 @@ Task<void> GroupImage::load() {
         if (whole) continue;
         for (uint32_t row = 0; row < rows_; ++row) {
             std::vector<MutableBytes> one{memory(row)};
-            const auto single = co_await drives_.read(where.drive, drives_.offset_of(where, first_row_ + row), std::move(one));
+            const auto single =
+                co_await drives_.read(where.drive, drives_.offset_of(where, first_row_ + row), std::move(one));
             if (!single) mark(row);
         }
     }
@@ -74,8 +83,13 @@ bool GroupImage::reconstruct(uint32_t row, uint32_t column) {
     return true;
 }
 
+bool GroupImage::header_unreadable(uint32_t row) const {
+    return unreadable_[static_cast<size_t>(row - first_row_) * k_];
+}
+
 Bytes GroupImage::block(uint32_t block) const {
-    return std::as_const(data_).span((static_cast<size_t>(block) - static_cast<size_t>(first_row_) * k_) * kBlockBytes, kBlockBytes);
+    return std::as_const(data_).span((static_cast<size_t>(block) - static_cast<size_t>(first_row_) * k_) * kBlockBytes,
+                                     kBlockBytes);
 }
 
 std::vector<ScannedRecord> GroupImage::scan() {
@@ -152,19 +166,17 @@ Task<Result<void>> GroupImage::repair(const ScannedRecord& record) {
         const auto columns = groups_.at(slot_).columns;
         for (uint32_t c = 0; c < k_; ++c) {
             if (!rebuilt_[static_cast<size_t>(r) * k_ + c] || !groups_.usable(columns[c])) continue;
-            std::vector<Bytes> spans{Bytes(cell(r, c), kBlockBytes)};
-            const auto done = co_await drives_.write(columns[c].drive, drives_.offset_of(columns[c], first_row_ + r), std::move(spans));
-            if (done) ++drives_.at(columns[c].drive).repaired_blocks;
+            (void)co_await drives_.repair(columns[c].drive, drives_.offset_of(columns[c], first_row_ + r),
+                                          Bytes(cell(r, c), kBlockBytes));
         }
         if (!parity_ || !groups_.usable(columns[k_])) continue;
         std::memset(parity.data(), 0, kBlockBytes);
         for (uint32_t c = 0; c < k_; ++c) xor_into(parity.data(), cell(r, c));
-        const bool same = !parity_unreadable_[r] &&
-                          std::memcmp(parity.data(), parity_data_.data() + static_cast<size_t>(r) * kBlockBytes, kBlockBytes) == 0;
+        const bool same =
+            !parity_unreadable_[r] &&
+            std::memcmp(parity.data(), parity_data_.data() + static_cast<size_t>(r) * kBlockBytes, kBlockBytes) == 0;
         if (same) continue;
-        std::vector<Bytes> spans{std::as_const(parity).span()};
-        const auto done = co_await drives_.write(columns[k_].drive, drives_.offset_of(columns[k_], first_row_ + r), std::move(spans));
-        if (done) ++drives_.at(columns[k_].drive).repaired_blocks;
+        (void)co_await drives_.repair(columns[k_].drive, drives_.offset_of(columns[k_], first_row_ + r), parity.span());
     }
     co_return Result<void>();
 }

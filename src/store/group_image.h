@@ -27,6 +27,8 @@ public:
     Bytes block(uint32_t block) const;
     /// Writes back what the scan reconstructed, and parity that does not fit its row, for the rows of `record`.
     Task<Result<void>> repair(const ScannedRecord& record);
+    /// The drive refuses to read the block where a record of `row` would begin.
+    bool header_unreadable(uint32_t row) const;
     /// Blocks in which something could not be read as it was written.
     size_t damaged_cells() const { return damaged_; }
 
@@ -43,8 +45,8 @@ private:
     uint32_t rows_;
     uint32_t k_;
     bool parity_;
-    base::Buffer data_;         // row-major, data columns only
-    base::Buffer parity_data_;  // one block a row
+    base::Buffer data_;                    // row-major, data columns only
+    base::Buffer parity_data_;             // one block a row
     std::vector<bool> unreadable_;         // a cell each, row-major
     std::vector<bool> parity_unreadable_;  // a row each
     std::vector<bool> rebuilt_;            // a cell each: differs from the drive

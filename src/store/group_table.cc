@@ -46,7 +46,8 @@ Result<Group> decode_group(const std::byte* at, size_t drives) {
         return base::fail(base::Code::kCorrupt, "group with impossible columns");
     }
     for (size_t i = 0; i < static_cast<size_t>(group.k) + group.m; ++i) {
-        group.columns.push_back({load_le<uint32_t>(at + kColumnsAt + i * 8), load_le<uint32_t>(at + kColumnsAt + i * 8 + 4)});
+        group.columns.push_back(
+            {load_le<uint32_t>(at + kColumnsAt + i * 8), load_le<uint32_t>(at + kColumnsAt + i * 8 + 4)});
         if (group.columns.back().drive >= drives) return base::fail(base::Code::kCorrupt, "group on an unknown drive");
     }
     return group;
@@ -94,7 +95,8 @@ Result<void> GroupTable::insert_at(uint32_t slot, Group group) {
         free_slots_.push_back(static_cast<uint32_t>(groups_.size()));
         groups_.emplace_back();
     }
-    if (groups_[slot].id != 0) return base::fail(base::Code::kCorrupt, fmt::format("the log opens group slot {} twice", slot));
+    if (groups_[slot].id != 0)
+        return base::fail(base::Code::kCorrupt, fmt::format("the log opens group slot {} twice", slot));
     std::erase(free_slots_, slot);
     for (const Column& column : group.columns) {
         if (column.segment != kNoSegment) drives_.take_segment(column);

@@ -15,15 +15,15 @@ struct Group {
     uint64_t stream = 0;
     uint8_t k = 0;
     uint8_t m = 0;
-    bool open = false;       ///< still appended to
-    uint32_t rows_used = 0;  ///< valid once sealed
-    uint32_t live = 0;       ///< blocks that the block table refers to, as of the last checkpoint's frees
+    bool open = false;            ///< still appended to
+    uint32_t rows_used = 0;       ///< valid once sealed
+    uint32_t live = 0;            ///< blocks that the block table refers to, as of the last checkpoint's frees
     std::vector<Column> columns;  ///< data columns first, then parity
 
-    uint64_t sealed_at = 0;  ///< checkpoint that was current when it was sealed; memory only
-    uint32_t pins = 0;       ///< reads and moves under way; memory only
-    bool dying = false;      ///< freed by the checkpoint being written; memory only
-    bool gone = false;       ///< that checkpoint is durable, only pins hold the segments; memory only
+    uint64_t sealed_at = 0;    ///< checkpoint that was current when it was sealed; memory only
+    uint32_t pins = 0;         ///< reads and moves under way; memory only
+    bool dying = false;        ///< freed by the checkpoint being written; memory only
+    bool gone = false;         ///< that checkpoint is durable, only pins hold the segments; memory only
     bool uncleanable = false;  ///< a header in it cannot be read: its blocks cannot be listed; memory only
 };
 

@@ -57,8 +57,8 @@ Result<std::vector<std::byte>> encode_label(const Label& label, uint32_t drive_i
     out.put(kMagic);
     out.put(kFormatVersion);
     out.put<uint16_t>(0);
-    out.put<uint32_t>(0);  // length
-    out.put<uint32_t>(0);  // CRC
+    out.put<uint32_t>(0);                              // length
+    out.put<uint32_t>(0);                              // CRC
     for (int i = 0; i < 3; ++i) out.put<uint32_t>(0);  // feature words
     put_guid(out, label.array_id);
     out.put(drive_index);
@@ -101,7 +101,8 @@ Result<DecodedLabel> decode_label(Bytes slot) {
     }
     const auto version = base::load_le<uint16_t>(slot.data() + 8);
     if (version != kFormatVersion) {
-        return fail(Code::kVersion, fmt::format("label of format version {}, this build knows {}", version, kFormatVersion));
+        return fail(Code::kVersion,
+                    fmt::format("label of format version {}, this build knows {}", version, kFormatVersion));
     }
     const size_t length = base::load_le<uint32_t>(slot.data() + kLengthAt);
     if (length < kBodyAt || length > slot.size()) return fail(Code::kCorrupt, "label with an impossible length");
@@ -139,8 +140,9 @@ Result<DecodedLabel> decode_label(Bytes slot) {
         for (uint64_t& entry : table.entries) entry = in.get<uint64_t>();
         table.pages = in.get<uint64_t>();
     }
-    const bool sane = in.ok() && in.at_end() && label.members.size() <= kMaxDrives && out.drive_index < label.members.size() &&
-                      label.segment_bytes >= 16 * kBlockBytes && label.segment_bytes % kBlockBytes == 0;
+    const bool sane = in.ok() && in.at_end() && label.members.size() <= kMaxDrives &&
+                      out.drive_index < label.members.size() && label.segment_bytes >= kMinSegmentBytes &&
+                      label.segment_bytes % kBlockBytes == 0;
     if (!sane) return fail(Code::kCorrupt, "label whose fields do not fit together");
     const auto bad_column = [&](const std::vector<Column>& columns) {
         for (const Column& column : columns) {

@@ -14,6 +14,8 @@ inline constexpr uint64_t kLabelSlotBytes = 256 * 1024;
 inline constexpr uint64_t kSegmentsOffset = kLabelOffset + 2 * kLabelSlotBytes;
 inline constexpr uint32_t kMaxDrives = 64;
 inline constexpr uint32_t kMaxSegmentsPerDrive = 65536;
+/// An atomic write of 64 KiB and its header must fit into one segment.
+inline constexpr uint32_t kMinSegmentBytes = 128 * 1024;
 
 struct Member {
     base::Guid id;

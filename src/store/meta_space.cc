@@ -106,7 +106,8 @@ Result<std::vector<Column>> MetaSpace::new_chunk() {
     std::vector<Column> chunk;
     for (const uint32_t drive : order) {
         if (chunk.size() == kMetaCopies) break;
-        if (const auto segment = drives_.allocate_segment(drive)) chunk.push_back({.drive = drive, .segment = *segment});
+        if (const auto segment = drives_.allocate_segment(drive))
+            chunk.push_back({.drive = drive, .segment = *segment});
     }
     if (chunk.size() < std::min<size_t>(kMetaCopies, order.size()) || chunk.empty()) {
         for (const Column& column : chunk) drives_.release_segment(column);
@@ -135,10 +136,7 @@ Task<Result<void>> MetaSpace::read_page(const Table& table, uint64_t page, Mutab
         const auto done = co_await drives_.read(column.drive, drives_.offset_of(column, row), std::move(spans));
         if (done && base::crc32c(into) == static_cast<uint32_t>(entry)) {
             for (const Column& other : bad) {  // identical bytes: a repair, not a change
-                std::vector<Bytes> good{into};
-                if ((co_await drives_.write(other.drive, drives_.offset_of(other, row), std::move(good))).has_value()) {
-                    ++drives_.at(other.drive).repaired_blocks;
-                }
+                (void)co_await drives_.repair(other.drive, drives_.offset_of(other, row), into);
             }
             co_return Result<void>();
         }
@@ -173,19 +171,21 @@ Task<Result<void>> MetaSpace::heal(Table& table) {
                 const bool taken = std::any_of(table.chunks[c].begin(), table.chunks[c].end(),
                                                [&](const Column& column) { return column.drive == drive; });
                 if (taken) continue;
-                if (const auto segment = drives_.allocate_segment(drive)) fresh = Column{.drive = drive, .segment = *segment};
+                if (const auto segment = drives_.allocate_segment(drive))
+                    fresh = Column{.drive = drive, .segment = *segment};
                 break;
             }
             if (!fresh) continue;
             base::Buffer buffer(kBlockBytes);
             bool copied = true;
-            for (uint64_t page = c * pages_per_chunk(); page < std::min<uint64_t>((c + 1) * pages_per_chunk(), table.entries.size());
-                 ++page) {
+            for (uint64_t page = c * pages_per_chunk();
+                 page < std::min<uint64_t>((c + 1) * pages_per_chunk(), table.entries.size()); ++page) {
                 const uint64_t entry = table.entries[page];
                 if ((entry & kPresentBit) == 0) continue;
                 auto done = co_await read_page(table, page, buffer.span());
                 if (!done) co_return done;
-                const auto row = static_cast<uint32_t>(page % pages_per_chunk() * 2 + ((entry & kSlotBit) != 0 ? 1 : 0));
+                const auto row =
+                    static_cast<uint32_t>(page % pages_per_chunk() * 2 + ((entry & kSlotBit) != 0 ? 1 : 0));
                 std::vector<Bytes> spans{std::as_const(buffer).span()};
                 done = co_await drives_.write(fresh->drive, drives_.offset_of(*fresh, row), std::move(spans));
                 if (!done) {

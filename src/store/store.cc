@@ -12,8 +12,13 @@ using base::Code;
 using base::fail;
 
 Store::Store(env::Environment& env_in, StoreOptions options_in)
-    : environment(env_in), options(std::move(options_in)), drives(env_in, options.event), meta(drives, options.meta_cache_pages),
-      groups(drives, meta), blocks(meta, groups), log(env_in.executor, drives) {}
+    : environment(env_in),
+      options(std::move(options_in)),
+      drives(env_in, options.event),
+      meta(drives, options.meta_cache_pages),
+      groups(drives, meta),
+      blocks(meta, groups),
+      log(env_in.executor, drives) {}
 
 Store::~Store() = default;
 
@@ -84,7 +89,8 @@ Task<Result<void>> Store::read(std::vector<ReadItem*> items, uint64_t epoch) {
     std::vector<Run> runs;
     for (const Cell& cell : cells) {
         const bool joins = !runs.empty() && runs.back().cells.back().column.drive == cell.column.drive &&
-                           runs.back().cells.back().offset + kBlockBytes == cell.offset && runs.back().cells.size() < 256;
+                           runs.back().cells.back().offset + kBlockBytes == cell.offset &&
+                           runs.back().cells.size() < 256;
         if (!joins) runs.emplace_back();
         runs.back().cells.push_back(cell);
         groups.pin(cell.slot);
@@ -127,12 +133,10 @@ Task<Result<void>> Store::read_slow(ReadItem* item, uint64_t epoch) {
         const auto rebuilt = co_await reconstruct(*location, item->pointer, item->into);
         item->ok = rebuilt.has_value() && *rebuilt;
         if (item->ok && groups.usable(column)) {
-            std::vector<Bytes> spans{item->into};
-            const auto written = co_await drives.write(column.drive, offset, std::move(spans));
-            if (written) {
-                ++drives.at(column.drive).repaired_blocks;
+            if (co_await drives.repair(column.drive, offset, item->into)) {
                 options.event("block.repaired",
-                              fmt::format("a block of drive {} {} and was repaired from parity", drives.at(column.drive).member.name,
+                              fmt::format("a block of drive {} {} and was repaired from parity",
+                                          drives.at(column.drive).member.name,
                                           unreadable ? "could not be read" : "had a wrong checksum"),
                               column.drive);
             }
@@ -167,15 +171,16 @@ Task<void> Store::rewrite(BlockPtr pointer, Bytes good, uint64_t epoch) {
     if (commits != epoch || !location || !*location) co_return;
     const uint32_t slot = (*location)->group;
     const Column column = groups.column_of(groups.at(slot), (*location)->block);
-    if (!groups.usable(column) || groups.at(slot).open) co_return;
+    Stream* owner = stream(groups.at(slot).stream);
+    if (!groups.usable(column) || (owner != nullptr && owner->in_memory(**location) != nullptr)) co_return;
     groups.pin(slot);
-    std::vector<Bytes> spans{good};
-    const auto done = co_await drives.write(column.drive, drives.offset_of(column, (*location)->block / groups.at(slot).k), std::move(spans));
+    const bool done =
+        co_await drives.repair(column.drive, drives.offset_of(column, (*location)->block / groups.at(slot).k), good);
     groups.unpin(slot);
     if (done) {
-        ++drives.at(column.drive).repaired_blocks;
         options.event("block.repaired",
-                      fmt::format("a block of drive {} was bad and was repaired from another plex", drives.at(column.drive).member.name),
+                      fmt::format("a block of drive {} was bad and was repaired from another plex",
+                                  drives.at(column.drive).member.name),
                       column.drive);
     }
 }
@@ -237,7 +242,8 @@ std::optional<uint32_t> Store::cleaning_victim(bool desperate) const {
     double best_ratio = desperate ? 0.98 : 0.75;
     for (uint32_t slot = 0; slot < groups.size(); ++slot) {
         const Group& group = groups.at(slot);
-        if (!groups.in_use(slot) || group.open || group.uncleanable || group.live == 0 || group.sealed_at >= checkpoint) continue;
+        if (!groups.in_use(slot) || group.open || group.uncleanable || group.live == 0 || group.sealed_at >= checkpoint)
+            continue;
         const double ratio = static_cast<double>(group.live) / groups.capacity(group);
         if (ratio < best_ratio) {
             best_ratio = ratio;
@@ -283,8 +289,14 @@ Task<Result<size_t>> Store::clean(uint32_t slot) {
                 outcome = fail(room == Room::kLost ? Code::kDeviceFailed : Code::kNoSpace, "no room to move blocks to");
                 break;
             }
-            target->append({.kind = EntryKind::kMove, .plex = entry.plex, .count = 0, .crc = entry.crc, .volume = entry.volume,
-                            .lba = here.pack(), .vbn = entry.vbn, .birth = ++birth},
+            target->append({.kind = EntryKind::kMove,
+                            .plex = entry.plex,
+                            .count = 0,
+                            .crc = entry.crc,
+                            .volume = entry.volume,
+                            .lba = here.pack(),
+                            .vbn = entry.vbn,
+                            .birth = ++birth},
                            image.block(here.block));
             ++moved;
         }
@@ -300,14 +312,15 @@ Task<Result<size_t>> Store::clean(uint32_t slot) {
 
 Task<Result<void>> Store::rebuild_column(uint32_t slot, uint32_t from, uint32_t to) {
     const auto segment = drives.allocate_segment(to);
-    if (!segment) co_return fail(Code::kNoSpace, fmt::format("drive {} has no free segment", drives.at(to).member.name));
+    if (!segment)
+        co_return fail(Code::kNoSpace, fmt::format("drive {} has no free segment", drives.at(to).member.name));
     const Column fresh{.drive = to, .segment = *segment};
     groups.pin(slot);
     const Group& group = groups.at(slot);
     UMBRA_CHECK(!group.open && group.m == 1);
-    const auto lost = static_cast<size_t>(std::find_if(group.columns.begin(), group.columns.end(), [&](const Column& c) {
-                                              return c.drive == from;
-                                          }) - group.columns.begin());
+    const auto lost = static_cast<size_t>(
+        std::find_if(group.columns.begin(), group.columns.end(), [&](const Column& c) { return c.drive == from; }) -
+        group.columns.begin());
     UMBRA_CHECK(lost < group.columns.size());
     const uint32_t rows = std::min(group.rows_used, groups.rows());
     constexpr uint32_t kRowsAtOnce = 64;
@@ -365,8 +378,10 @@ Task<Result<size_t>> Store::scrub_group(uint32_t slot) {
         if (record.intact()) (void)co_await image.repair(record);
     }
     if (image.damaged_cells() > beyond) {
-        options.event("scrub.repaired", fmt::format("scrub repaired {} blocks of group {}", image.damaged_cells() - beyond, groups.at(slot).id),
-                      std::nullopt);
+        options.event(
+            "scrub.repaired",
+            fmt::format("scrub repaired {} blocks of group {}", image.damaged_cells() - beyond, groups.at(slot).id),
+            std::nullopt);
     }
     groups.unpin(slot);
     co_return beyond;

@@ -49,8 +49,8 @@ public:
     Stream* stream(uint64_t id);
     std::map<uint64_t, std::unique_ptr<Stream>>& streams() { return streams_; }
 
-    /// Reads blocks whose pointers were looked up when `commits` was `epoch`. Each item's `ok` tells whether its bytes have
-    /// the right checksum, as read or reconstructed. kBusy: a checkpoint came between, look the pointers up again.
+    /// Reads blocks whose pointers were looked up when `commits` was `epoch`. Each item's `ok` tells whether its bytes
+    /// have the right checksum, as read or reconstructed. kBusy: a checkpoint came between, look the pointers up again.
     Task<Result<void>> read(std::vector<ReadItem*> items, uint64_t epoch);
     /// Rewrites a bad copy with the right bytes, in place. Best effort.
     Task<void> rewrite(BlockPtr pointer, Bytes good, uint64_t epoch);
@@ -66,7 +66,8 @@ public:
     Task<Result<size_t>> clean(uint32_t slot);
     /// Re-creates the columns of `slot` that lie on `from` in free space of `to`.
     Task<Result<void>> rebuild_column(uint32_t slot, uint32_t from, uint32_t to);
-    /// Checks every record of a sealed group and repairs what parity allows. Returns the number of blocks beyond repair.
+    /// Checks every record of a sealed group and repairs what parity allows. Returns the number of blocks beyond
+    /// repair.
     Task<Result<size_t>> scrub_group(uint32_t slot);
 
     /// Frees all blocks of a stream whose maps cannot be walked, and its groups with them at the next checkpoint.

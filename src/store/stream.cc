@@ -38,8 +38,8 @@ Stream::~Stream() {
 }
 
 size_t Stream::failed_drives() const {
-    return static_cast<size_t>(
-        std::count_if(state_.drives.begin(), state_.drives.end(), [&](uint32_t d) { return !context_.drives.online(d); }));
+    return static_cast<size_t>(std::count_if(state_.drives.begin(), state_.drives.end(),
+                                             [&](uint32_t d) { return !context_.drives.online(d); }));
 }
 
 std::vector<uint32_t> Stream::live_drives() const {
@@ -64,7 +64,8 @@ Room Stream::make_room(size_t entries, size_t payload, Priority priority) {
     if (lost()) return Room::kLost;
     if (current_) {
         const size_t capacity = current_->data.size() / kBlockBytes - 1;
-        const bool fits = current_->blocks - 1 + payload <= capacity && current_->header.entries.size() + entries <= kMaxEntries;
+        const bool fits =
+            current_->blocks - 1 + payload <= capacity && current_->header.entries.size() + entries <= kMaxEntries;
         if (fits) return Room::kReady;
         if (in_flight_.size() >= kMaxRecordsInFlight) return Room::kWait;
         seal();
@@ -187,13 +188,15 @@ Task<void> Stream::write_record(std::shared_ptr<Record> record) {
         parity = base::Buffer(static_cast<size_t>(rows) * kBlockBytes);
         std::vector<void*> vectors(k + 1);
         for (uint32_t row = 0; row < rows; ++row) {
-            for (uint32_t column = 0; column < k; ++column) vectors[column] = const_cast<std::byte*>(cell(row, column).data());
+            for (uint32_t column = 0; column < k; ++column)
+                vectors[column] = const_cast<std::byte*>(cell(row, column).data());
             vectors[k] = parity.data() + static_cast<size_t>(row) * kBlockBytes;
             UMBRA_CHECK(xor_gen(static_cast<int>(k + 1), static_cast<int>(kBlockBytes), vectors.data()) == 0);
         }
     }
     env::TaskGroup columns(context_.executor);
-    const auto write_column = [](Drives& drives, uint32_t drive, uint64_t offset, std::vector<Bytes> spans) -> Task<void> {
+    const auto write_column = [](Drives& drives, uint32_t drive, uint64_t offset,
+                                 std::vector<Bytes> spans) -> Task<void> {
         (void)co_await drives.write(drive, offset, std::move(spans));  // a failure takes the drive out of use
     };
     for (uint32_t column = 0; column < k + state_.m; ++column) {
@@ -205,7 +208,8 @@ Task<void> Stream::write_record(std::shared_ptr<Record> record) {
         } else {
             for (uint32_t row = 0; row < rows; ++row) spans.push_back(cell(row, column));
         }
-        columns.spawn(write_column(context_.drives, where.drive, context_.drives.offset_of(where, record->row), std::move(spans)));
+        columns.spawn(write_column(context_.drives, where.drive, context_.drives.offset_of(where, record->row),
+                                   std::move(spans)));
     }
     co_await columns.join();
     record->written = true;
@@ -223,7 +227,8 @@ Task<Result<void>> Stream::flush() {
     seal();
     const uint64_t target = state_.next_sequence - 1;
     while (durable_sequence_ < target) {
-        if (lost()) co_return fail(Code::kDeviceFailed, fmt::format("stream {} lost more drives than it bears", state_.id));
+        if (lost())
+            co_return fail(Code::kDeviceFailed, fmt::format("stream {} lost more drives than it bears", state_.id));
         if (flushing_) {
             co_await progress_.wait();
             continue;
