@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <spawn.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -224,7 +225,8 @@ TEST_F(RequesterTest, AChannelThatGoesAwayEndsTheSession) {
 // The requester's process, linked with the shared library.
 class Probe {
 public:
-    explicit Probe(const std::string& program) {
+    /// `command`: the program and its arguments.
+    explicit Probe(const std::vector<std::string>& command) {
         int in[2];
         int out[2];
         EXPECT_EQ(pipe2(in, O_CLOEXEC), 0);
@@ -233,8 +235,10 @@ public:
         posix_spawn_file_actions_init(&actions);
         posix_spawn_file_actions_adddup2(&actions, in[0], STDIN_FILENO);
         posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-        char* const argv[] = {const_cast<char*>(program.c_str()), nullptr};
-        EXPECT_EQ(posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv, environ), 0);
+        std::vector<char*> argv;
+        for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+        argv.push_back(nullptr);
+        EXPECT_EQ(posix_spawnp(&pid_, argv[0], &actions, nullptr, argv.data(), environ), 0);
         posix_spawn_file_actions_destroy(&actions);
         close(in[0]);
         close(out[1]);
@@ -274,7 +278,7 @@ private:
 };
 
 TEST_F(RequesterTest, AKilledRequesterEndsItsSession) {
-    Probe probe(REQUESTER_PROBE);
+    Probe probe({REQUESTER_PROBE});
     ASSERT_EQ(probe.line(), "ready");
     EXPECT_EQ(fake_->count("InitializeForBackup"), 1U);
     probe.kill(SIGKILL);
@@ -283,7 +287,7 @@ TEST_F(RequesterTest, AKilledRequesterEndsItsSession) {
 }
 
 TEST_F(RequesterTest, AnOrderlyRequesterClosesItsSession) {
-    Probe probe(REQUESTER_PROBE);
+    Probe probe({REQUESTER_PROBE});
     ASSERT_EQ(probe.line(), "ready");
     probe.close_input();
     EXPECT_EQ(probe.wait(), 0);
@@ -308,6 +312,27 @@ TEST_F(RequesterTest, ConnectingFailsWithAReason) {
     EXPECT_EQ(object, nullptr);
     EXPECT_EQ(error_text(), "user nobody is not in the group umbra");
     EXPECT_EQ(CreateVssBackupComponents(nullptr), E_INVALIDARG);
+}
+
+// Root passes every permission: then the requester runs as nobody.
+TEST_F(RequesterTest, NoAccessToTheSocketIsAccessDenied) {
+    ASSERT_EQ(chmod(directory_.c_str(), 0755), 0);
+    ASSERT_EQ(chmod(socket_.c_str(), 0600), 0);
+    if (geteuid() != 0) {
+        ASSERT_EQ(chmod(socket_.c_str(), 0), 0);
+        IVssBackupComponents* object = nullptr;
+        EXPECT_EQ(CreateVssBackupComponents(&object), E_ACCESSDENIED);
+        return;
+    }
+    const std::vector<std::string> as_nobody = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"};
+    auto command = as_nobody;
+    command.insert(command.end(), {"test", "-x", REQUESTER_PROBE});
+    if (Probe(command).wait() != 0) GTEST_SKIP() << "nobody cannot run " << REQUESTER_PROBE;
+    command = as_nobody;
+    command.push_back(REQUESTER_PROBE);
+    Probe probe(command);
+    EXPECT_TRUE(probe.line().starts_with("failed 80070005 no access to umbra-hostd"));
+    EXPECT_EQ(fake_->calls().size(), 0U);
 }
 
 TEST_F(RequesterTest, WaitsForACoordinatorThatIsStarting) {
