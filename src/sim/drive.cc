@@ -318,6 +318,7 @@ Task<Result<void>> SimDrive::write(uint64_t offset, std::span<const base::Bytes>
         fails = plan.error_per_op != 0 && random_.one_in(plan.error_per_op);
         if (!fails || random_.one_in(2)) store(offset, std::move(blocks), &sequence);
     }
+    if (observer_) observer_();
     co_await env::sleep_for(executor_, pick_latency(bytes));
     in_flight_.erase(operation);
     for (auto cached = cache_.rbegin(); cached != cache_.rend(); ++cached) {
@@ -354,6 +355,7 @@ Task<Result<void>> SimDrive::flush() {
         if (write.acknowledged) covered.push_back(write.sequence);
     }
     const auto operation = in_flight_.insert(in_flight_.end(), {0, 0, true});
+    if (observer_) observer_();
     co_await env::sleep_for(executor_, pick_latency(0) * 2);
     in_flight_.erase(operation);
     if (!alive(epoch)) {

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <memory>
 #include <optional>
@@ -109,6 +110,8 @@ public:
     void keep_old_copy();
     void reappear_with_old_copy();
 
+    /// Called for each write and flush once it is submitted; may crash() or vanish() any drive.
+    void set_observer(std::function<void()> observer) { observer_ = std::move(observer); }
     void set_faults(FaultPlan plan) { options_.faults = plan; }
     const FaultPlan& faults() const { return options_.faults; }
 
@@ -195,6 +198,7 @@ private:
     uint64_t bytes_written_ = 0;
     uint64_t bytes_read_ = 0;
     uint64_t flushes_ = 0;
+    std::function<void()> observer_;
 };
 
 }  // namespace umbra::sim
