@@ -261,7 +261,7 @@ void Run::arm_cut() {
         // Log-uniform, so that the first flushes of a run are hit as well as its middle.
         cut_after_operations_ = 1 + random_.below(uint64_t{1} << (1 + random_.below(12)));
     } else {
-        const auto micros = static_cast<int64_t>(random_.below(uint64_t{1} << (4 + random_.below(15))));
+        const auto micros = static_cast<int64_t>(random_.below(uint64_t{1} << (4 + random_.below(14))));
         env::spawn_detached(cut_at(executor_.now() + std::chrono::microseconds(micros), cut_armed_));
     }
 }
@@ -1170,7 +1170,7 @@ Outcome Run::run() {
         // The power may go again while the store recovers.
         for (unsigned attempt = 0; backend_ == nullptr; ++attempt) {
             if (dead_) restore_power();
-            const bool risky = run_number_ != 0 && attempt < 3 && random_.one_in(3);
+            const bool risky = run_number_ != 0 && attempt < 3 && random_.one_in(2);
             if (risky) arm_cut();
             Result<void> opened;
             await(open_store(&opened), "open");

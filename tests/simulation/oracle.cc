@@ -153,7 +153,7 @@ std::string Content::describe(uint64_t sector, const std::byte* bytes, EventNumb
     return text;
 }
 
-void Content::observe(Candidates& list, Stamp seen, EventNumber start) {
+void Content::observe(Candidates& list, Stamp seen, bool blurred, EventNumber start) {
     for (const Candidate& candidate : list) {
         if (candidate.settled >= start) return;  // something was under way: the next read tells
     }
@@ -174,6 +174,7 @@ void Content::observe(Candidates& list, Stamp seen, EventNumber start) {
     // Whatever the order was, this one is the latest of those that are settled.
     if (order_open) winner.issued = winner.acknowledged = winner.settled = now;
     if (winner.recovered) winner.durable = true;
+    winner.blurred = winner.blurred || blurred;
     winner.recovered = false;
     kept.push_back(winner);
     list = std::move(kept);
@@ -192,12 +193,14 @@ std::optional<std::string> Content::check(uint64_t first, base::Bytes bytes, Eve
         const bool zeros = base::is_zero({sector, kSectorBytes});
         size_t matches = 0;
         Stamp seen = 0;
+        bool blurred = false;
         for (const Candidate& candidate : list) {
             if (!legal(list, candidate, start)) continue;
             const bool match =
                 history_->write(candidate.stamp).zeros ? zeros : is_sector(sector, candidate.stamp, first + i);
             if (!match) continue;
             ++matches;
+            blurred = candidate.blurred;
             seen = candidate.stamp;  // of several zeros the latest: they cannot be told apart
         }
         if (matches == 0) {
@@ -213,20 +216,21 @@ std::optional<std::string> Content::check(uint64_t first, base::Bytes bytes, Eve
             list.assign(1, back);
             continue;
         }
-        if (matches == 1) observation->stamps[i] = seen;
+        if (matches == 1 && !blurred) observation->stamps[i] = seen;
         if (list.size() > 1) observation->uncertain.emplace(first + i, list);
     }
     for (const auto& [sector, list] : observation->uncertain) {
         const std::byte* at = bytes.data() + (sector - first) * kSectorBytes;
         Stamp seen = observation->stamps[sector - first];
-        if (seen == kAmbiguous) {
+        const bool blurred = seen == kAmbiguous;
+        if (blurred) {
             // Several writes of zeros: the newest of them stands for all, which never makes more content legal.
             for (const Candidate& candidate : list) {
                 if (history_->write(candidate.stamp).zeros && legal(list, candidate, start)) seen = candidate.stamp;
             }
             if (!base::is_zero({at, kSectorBytes})) continue;
         }
-        observe(sectors_[sector], seen, start);
+        observe(sectors_[sector], seen, blurred, start);
     }
     return std::nullopt;
 }
@@ -274,6 +278,7 @@ Content Content::frozen(EventNumber start, uint64_t lineage) const {
             if (legal(list, candidate, start)) kept.push_back(candidate);
         }
         for (Candidate& candidate : kept) {
+            candidate.inherited = candidate.recovered;
             candidate.issued = candidate.acknowledged = candidate.settled = now;
             candidate.durable = true;
             candidate.recovered = kept.size() > 1;
@@ -329,6 +334,7 @@ std::optional<std::string> find_not_one_instant(const History& history, const st
             if (seen == kAmbiguous) continue;
             for (const Candidate& other : list) {
                 const WriteRecord& record = history.write(other.stamp);
+                if (other.inherited) continue;
                 if (history.write(seen).acknowledged < record.issued && record.acknowledged < latest) {
                     return fmt::format(
                         "snapshot is not of one instant: it has write #{} (issued {}), but lacks #{} (acknowledged {}) "

@@ -49,7 +49,9 @@ struct Candidate {
     EventNumber acknowledged = 0;  ///< kNever while under way, and for a failed write
     EventNumber settled = 0;       ///< kNever while under way
     bool durable = true;
-    bool recovered = false;  ///< one of those that a crash left open
+    bool recovered = false;  ///< one of those that a crash, or the call that made this volume, left open
+    bool blurred = false;    ///< zeros of one of several writes: which one was never seen
+    bool inherited = false;  ///< was so in the source of this snapshot: its write's times say nothing here
 };
 using Candidates = std::vector<Candidate>;
 
@@ -121,7 +123,7 @@ private:
     bool legal(const Candidates& list, const Candidate& candidate, EventNumber start) const;
     bool crash_legal(const Candidates& list, const Candidate& candidate) const;
     void prune(Candidates& list);
-    void observe(Candidates& list, Stamp seen, EventNumber start);
+    void observe(Candidates& list, Stamp seen, bool blurred, EventNumber start);
     std::string describe(uint64_t sector, const std::byte* bytes, EventNumber start) const;
     std::string describe(const Candidate& candidate) const;
 
