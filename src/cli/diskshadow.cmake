@@ -13,3 +13,5 @@ umbra_library(cli_testing SOURCES testing/fake_vss.cc DEPS umbra_com fmt::fmt)
 umbra_test(diskshadow_test
     SOURCES diskshadow_cab_test.cc diskshadow_program_test.cc diskshadow_shell_test.cc diskshadow_text_test.cc
     DEPS umbra_cli_diskshadow umbra_cli_testing)
+umbra_library(cli_vssadmin SOURCES vssadmin.cc DEPS umbra_cli_diskshadow)
+umbra_test(vssadmin_test SOURCES vssadmin_test.cc DEPS umbra_cli_vssadmin umbra_cli_testing)

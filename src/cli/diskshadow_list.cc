@@ -124,19 +124,14 @@ std::expected<std::vector<Shadow>, Shell::Failure> Shell::shadows_of_volume(cons
     if (!requester) return std::unexpected(requester.error());
     auto name = absolute(volume);
     if (!name.starts_with("\\\\?\\Volume{")) {
-        const auto canonical = (*requester)->canonical_volume(name);
-        if (!canonical) return std::unexpected(Failure{explain(canonical.error())});
         const auto known = std::ranges::find_if(volume_names_, [&](const auto& entry) {
             return without_trailing_separator(entry.second) == without_trailing_separator(name);
         });
-        if (!canonical->empty()) {
-            name = *canonical;
-        } else if (known != volume_names_.end()) {
-            name = known->first;
-        } else {
+        if (known == volume_names_.end()) {
             return std::unexpected(
                 Failure{"The volume has to be given by the name that LIST SHADOWS shows as original volume name.\n"});
         }
+        name = known->first;
     }
     auto shadows = (*requester)->shadows();
     if (!shadows) return std::unexpected(Failure{explain(shadows.error())});

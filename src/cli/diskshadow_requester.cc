@@ -412,20 +412,4 @@ Deletion Requester::delete_set(const base::Guid& id) {
     return delete_object(id, VSS_OBJECT_SNAPSHOT_SET);
 }
 
-Called<std::string> Requester::canonical_volume(const std::string& volume) {
-    constexpr auto kCall = "IVssBackupComponentsEx4::GetRootAndLogicalPrefixPaths";
-    const auto extended = impl_->components.as<IVssBackupComponentsEx4>();
-    if (!extended) return std::string();
-    WideArgument name(volume);
-    if (!name.valid()) return not_text(kCall);
-    VSS_PWSZ root = nullptr;
-    VSS_PWSZ prefix = nullptr;
-    const HRESULT code = extended->GetRootAndLogicalPrefixPaths(name.get(), &root, &prefix, FALSE);
-    const com::CoString owned_root(root);
-    const com::CoString owned_prefix(prefix);
-    if (code == E_NOTIMPL) return std::string();
-    if (FAILED(code)) return failure(kCall, code);
-    return text_of(owned_prefix.get());
-}
-
 }  // namespace umbra::cli::diskshadow

@@ -111,8 +111,6 @@ public:
     Called<std::vector<Provider>> providers();
     Deletion delete_shadow(const base::Guid& id);
     Deletion delete_set(const base::Guid& id);
-    /// The canonical \\?\Volume{…}\ name of a mount point or device. Empty where the service cannot tell.
-    Called<std::string> canonical_volume(const std::string& volume);
 
 private:
     struct Impl;

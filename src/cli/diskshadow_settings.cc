@@ -226,7 +226,6 @@ Shell::Status Shell::add_volume(const Words& arguments) {
             return refuse(fmt::format("The alias {} has already been given to {}.", volume.alias, other.name));
         }
     }
-    if (auto canonical = backup_->canonical_volume(volume.name)) volume.canonical = *canonical;
     volumes_.push_back(std::move(volume));
     return {};
 }

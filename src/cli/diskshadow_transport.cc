@@ -71,7 +71,7 @@ Shell::Status Shell::import(const Words& arguments) {
         auto shadow = kept.shadow(recorded.id);
         if (!shadow && shadow.error().code == VSS_E_OBJECT_NOT_FOUND) continue;
         if (!shadow) return fail(shadow.error());
-        shadows.push_back(std::move(*shadow));
+        if ((shadow->attributes & VSS_VOLSNAP_ATTR_IMPORTED) != 0) shadows.push_back(std::move(*shadow));
     }
     show_shadows(shadows,
                  fmt::format("Querying all shadow copies with the shadow copy set ID {}", loaded_->set.braced()));
