@@ -55,11 +55,11 @@ std::string trimmed(Bytes bytes) {
     return text;
 }
 
-Result<iscsi_context*> make_context(const std::string& initiator, int timeout_seconds) {
+Result<iscsi_context*> make_context(const std::string& initiator, int timeout_seconds, uint64_t isid) {
     iscsi_context* context = iscsi_create_context(initiator.c_str());
     if (context == nullptr) return fail(Code::kInternal, "libiscsi has no memory for a context");
-    std::random_device random;
-    iscsi_set_isid_random(context, random(), random() & 0xffff);
+    iscsi_set_isid_random(context, static_cast<uint32_t>(isid >> 16), static_cast<uint32_t>(isid & 0xffff));
+    iscsi_set_noautoreconnect(context, 1);
     iscsi_set_timeout(context, timeout_seconds);
     iscsi_set_header_digest(context, ISCSI_HEADER_DIGEST_NONE_CRC32C);
     return context;
@@ -111,11 +111,10 @@ Result<LunIdentity> make_identity(Bytes inquiry, Bytes page80, Bytes page83) {
 }
 
 Result<std::unique_ptr<IscsiSession>> IscsiSession::login(const std::string& portal, const std::string& target,
-                                                          const std::string& initiator, int timeout_seconds) {
-    UMBRA_ASSIGN(iscsi_context * context, make_context(initiator, timeout_seconds));
+                                                          const std::string& initiator, int timeout_seconds,
+                                                          uint64_t isid) {
+    UMBRA_ASSIGN(iscsi_context * context, make_context(initiator, timeout_seconds, isid != 0 ? isid : random_isid()));
     std::unique_ptr<IscsiSession> session(new IscsiSession(context));
-    // A lost connection during identification is an error here, not something to wait for.
-    iscsi_set_noautoreconnect(context, 1);
     if (iscsi_set_targetname(context, target.c_str()) != 0 ||
         iscsi_set_session_type(context, ISCSI_SESSION_NORMAL) != 0) {
         return fail(Code::kInvalidArgument, std::string("target ") + target + ": " + iscsi_get_error(context));
@@ -129,8 +128,17 @@ Result<std::unique_ptr<IscsiSession>> IscsiSession::login(const std::string& por
     return session;
 }
 
+uint64_t IscsiSession::random_isid() {
+    std::random_device random;
+    return (uint64_t{random()} << 16) | (random() & 0xffff);
+}
+
+bool IscsiSession::connected() const {
+    return iscsi_get_fd(context_) >= 0 && iscsi_is_logged_in(context_) != 0;
+}
+
 IscsiSession::~IscsiSession() {
-    if (iscsi_is_logged_in(context_) != 0) {
+    if (!abandoned_ && connected()) {
         iscsi_set_timeout(context_, 2);
         iscsi_logout_sync(context_);
     }
@@ -235,9 +243,8 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
 
 Result<std::vector<std::string>> discover_targets(const std::string& portal, const std::string& initiator,
                                                   int timeout_seconds) {
-    UMBRA_ASSIGN(iscsi_context * context, make_context(initiator, timeout_seconds));
+    UMBRA_ASSIGN(iscsi_context * context, make_context(initiator, timeout_seconds, IscsiSession::random_isid()));
     std::unique_ptr<iscsi_context, int (*)(iscsi_context*)> owner(context, iscsi_destroy_context);
-    iscsi_set_noautoreconnect(context, 1);
     iscsi_set_session_type(context, ISCSI_SESSION_DISCOVERY);
     if (iscsi_connect_sync(context, portal.c_str()) != 0 || iscsi_login_sync(context) != 0) {
         return fail(Code::kUnavailable, "discovery at " + portal + ": " + iscsi_get_error(context));

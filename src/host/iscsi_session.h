@@ -44,10 +44,13 @@ struct LunFacts {
 
 class IscsiSession {
 public:
-    /// Logs in to a target (normal session). The ISID is random, and kept over reconnects, so that a target drops what
-    /// is left of the lost connection before it takes the new one.
+    /// Logs in to a target (normal session). `isid`: 0 for a random one. A session that replaces a lost one has that
+    /// one's ISID, so that the target drops what is left of the lost connection before it takes the new one (RFC 7143
+    /// 6.3.5). Nothing reconnects by itself: a lost connection ends every command with SCSI_STATUS_CANCELLED.
     static base::Result<std::unique_ptr<IscsiSession>> login(const std::string& portal, const std::string& target,
-                                                             const std::string& initiator, int timeout_seconds);
+                                                             const std::string& initiator, int timeout_seconds,
+                                                             uint64_t isid = 0);
+    static uint64_t random_isid();
     ~IscsiSession();
     IscsiSession(const IscsiSession&) = delete;
     IscsiSession& operator=(const IscsiSession&) = delete;
@@ -56,10 +59,14 @@ public:
     /// kNotFound when no logical unit is connected there.
     base::Result<LunFacts> read_facts(uint32_t lun);
     iscsi_context* context() { return context_; }
+    bool connected() const;
+    /// The connection is lost: no logout is tried.
+    void abandon() { abandoned_ = true; }
 
 private:
     explicit IscsiSession(iscsi_context* context) : context_(context) {}
     iscsi_context* context_;
+    bool abandoned_ = false;
 };
 
 /// Target names by SendTargets.

@@ -43,6 +43,9 @@ constexpr size_t kSmallBuffers = 160;
 constexpr uint64_t kMaxZeroBytes = 1ull << 30;  // of one UNMAP or WRITE SAME
 constexpr unsigned kMaxAborts = 8;              // ABORTED COMMAND of one command before it becomes EIO
 constexpr int kLoginSeconds = 20;
+constexpr int kReloginSeconds = 5;
+constexpr int64_t kReloginPauseMs = 500;
+constexpr int64_t kAbsentMs = 60'000;
 
 int64_t now_ms() {
     return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -135,10 +138,12 @@ struct Stats {
 
 class LunFile {
 public:
-    LunFile(const LunFileOptions& options, IscsiSession& session, LunFacts facts)
+    LunFile(const LunFileOptions& options, std::unique_ptr<IscsiSession> login, uint64_t isid, LunFacts facts)
         : options_(options),
           facts_(std::move(facts)),
-          iscsi_(session.context()),
+          isid_(isid),
+          login_(std::move(login)),
+          iscsi_(login_->context()),
           large_(kReceiveBytes, kLargeBuffers),
           small_(kSmallBytes, kSmallBuffers),
           ops_(kLargeBuffers + kSmallBuffers),
@@ -146,7 +151,6 @@ public:
           zero_block_(facts_.block_bytes, true) {
         retry_.reserve(1024);
         held_.reserve(1024);
-        resend_.reserve(1024);
     }
 
     Result<void> run();
@@ -164,6 +168,8 @@ public:
 private:
     Result<void> mount();
     void loop();
+    void drop_connection();
+    void try_login();
     void receive();
     bool can_receive() const { return large_.available() >= 2 && small_.available() >= 1; }
     Op* start(fuse_req_t request, Kind kind);
@@ -174,6 +180,7 @@ private:
     void conclude(Command* command, int error);
     void retry_later(Command* command, int64_t delay_ms);
     void verify_identity();
+    void send_held();
     void identity_answer(int status, scsi_task* task);
     std::string xattr(std::string_view name) const;
     uint64_t chunk_blocks(Kind kind) const;
@@ -184,7 +191,11 @@ private:
 
     const LunFileOptions& options_;
     const LunFacts facts_;
-    iscsi_context* iscsi_;
+    const uint64_t isid_;
+    std::unique_ptr<IscsiSession> login_;  // null while the connection is lost
+    iscsi_context* iscsi_;                 // of login_
+    int64_t login_at_ms_ = 0;              // next attempt
+    int64_t lost_at_ms_ = 0;
     fuse_session* session_ = nullptr;
     bool done_ = false;
     BufferPool large_;
@@ -194,9 +205,8 @@ private:
     base::Buffer zero_block_;
     std::byte* receive_buffer_ = nullptr;  // being processed; a write may take it over
     bool receive_taken_ = false;
-    std::vector<Command*> retry_;   // to be sent again at their time
-    std::vector<Command*> held_;    // until it is certain that this is still our LUN
-    std::vector<Command*> resend_;  // scratch
+    std::vector<Command*> retry_;  // to be sent again at their time
+    std::vector<Command*> held_;   // until it is certain that this is still our LUN
     bool verifying_ = false;
     bool lost_ = false;  // another LUN answers at our address: nothing is sent any more
     bool unmap_works_ = true;
@@ -448,7 +458,7 @@ void LunFile::send(Command* command) {
         conclude(command, EIO);
         return;
     }
-    if (verifying_) {
+    if (verifying_ || login_ == nullptr) {
         held_.push_back(command);
         return;
     }
@@ -489,7 +499,6 @@ void LunFile::send(Command* command) {
     }
     if (task == nullptr) {
         // No memory, or no session just now: neither is a reason to fail what the file system already accepted.
-        log_line("a command could not be queued: {}", iscsi_get_error(iscsi_));
         retry_later(command, 200);
     }
 }
@@ -612,7 +621,7 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
 }
 
 void LunFile::verify_identity() {
-    if (verifying_ || lost_) return;
+    if (verifying_ || lost_ || login_ == nullptr) return;
     scsi_task* task = iscsi_inquiry_task(iscsi_, static_cast<int>(options_.path.lun), 1, 0x83, 8192, on_identity, this);
     verifying_ = task != nullptr;
 }
@@ -634,20 +643,61 @@ void LunFile::identity_answer(int status, scsi_task* task) {
             if (designators) now.designators = *designators;
             lost_ = now.key() != facts_.identity.key();
         } else if (status == SCSI_STATUS_CHECK_CONDITION && task->sense.key != SCSI_SENSE_UNIT_ATTENTION) {
-            again = false;
-            lost_ = true;
+            again = false;  // no LUN there: the commands will hear it themselves
         }
         scsi_free_scsi_task(task);
     }
     if (lost_)
         log_line("LUN {} is gone from {}: every request fails from now on", facts_.identity.key(), options_.path.url());
     if (again) {
+        // With the connection gone, the next login looks anyway.
         verify_identity();
         if (verifying_) return;
     }
-    resend_.swap(held_);
-    for (Command* command : resend_) send(command);
-    resend_.clear();
+    send_held();
+}
+
+void LunFile::send_held() {
+    std::vector<Command*> now;
+    now.swap(held_);
+    for (Command* command : now) send(command);
+}
+
+// What was in flight comes back as cancelled and is sent again on the next session.
+void LunFile::drop_connection() {
+    log_line("connection lost: {}", iscsi_get_error(iscsi_));
+    login_->abandon();
+    iscsi_ = nullptr;
+    std::unique_ptr<IscsiSession> lost = std::move(login_);
+    lost.reset();
+    verifying_ = false;
+    login_at_ms_ = now_ms();
+    lost_at_ms_ = login_at_ms_;
+}
+
+// For ever: only the administrator gives up on an array. The file's attributes wait meanwhile, for one attempt at most.
+void LunFile::try_login() {
+    auto login =
+        IscsiSession::login(options_.path.portal, options_.path.target, options_.initiator, kReloginSeconds, isid_);
+    Result<LunFacts> now =
+        login ? (*login)->read_facts(options_.path.lun) : Result<LunFacts>(std::unexpected(login.error()));
+    login_at_ms_ = now_ms() + kReloginPauseMs;
+    const bool absent = !now && (now.error().code == Code::kNotFound || now.error().code == Code::kUnsupported);
+    // An array that is coming up may show its LUNs a little later than itself. One that was taken away from this host
+    // in the meantime answers every command with an error of its own.
+    if (!now && (!absent || now_ms() - lost_at_ms_ < kAbsentMs)) return;
+    if (absent || (now->identity.key() == facts_.identity.key() && now->blocks >= facts_.blocks)) {
+        login_ = std::move(*login);
+        iscsi_ = login_->context();
+        iscsi_set_timeout(iscsi_, 0);
+        ++stats_.reconnects;
+        log_line("session is back");
+    } else {
+        // Another LUN or a smaller one: what the file system thinks it has is not there.
+        log_line("LUN {} is gone from {}: every request fails from now on", facts_.identity.key(), options_.path.url());
+        lost_ = true;
+    }
+    send_held();
 }
 
 std::string LunFile::xattr(std::string_view name) const {
@@ -733,15 +783,14 @@ void LunFile::receive() {
 
 void LunFile::loop() {
     int64_t last_service = now_ms();
-    int last_fd = iscsi_get_fd(iscsi_);
-    bool broken = false;
     while (!done_) {
-        const int events = iscsi_which_events(iscsi_);
+        const int events = login_ == nullptr ? 0 : iscsi_which_events(iscsi_);
         std::array<pollfd, 2> fds{};
         fds[0] = {can_receive() ? fuse_session_fd(session_) : -1, POLLIN, 0};
         fds[1] = {events == 0 ? -1 : iscsi_get_fd(iscsi_), static_cast<short>(events), 0};
-        int64_t wait = events == 0 ? 100 : 1000;
+        int64_t wait = 1000;
         const int64_t before = now_ms();
+        if (login_ == nullptr && !lost_) wait = std::clamp<int64_t>(login_at_ms_ - before, 0, wait);
         for (const Command* command : retry_) wait = std::clamp<int64_t>(command->retry_at_ms - before, 0, wait);
         if (::poll(fds.data(), fds.size(), static_cast<int>(wait)) < 0 && errno != EINTR) {
             log_line("poll: {}", ::strerror(errno));
@@ -749,40 +798,19 @@ void LunFile::loop() {
         }
         const int64_t now = now_ms();
         if (fds[0].revents != 0) receive();
-        if (fds[1].revents != 0 || now - last_service >= 100) {
+        if (login_ != nullptr && (fds[1].revents != 0 || now - last_service >= 500)) {
             last_service = now;
-            if (iscsi_service(iscsi_, fds[1].revents) < 0) {
-                if (!broken) log_line("connection lost: {}", iscsi_get_error(iscsi_));
-                broken = true;
-                // Commands in flight go over to the new session.
-                iscsi_reconnect(iscsi_);
-            }
-            const int fd = iscsi_get_fd(iscsi_);
-            if (iscsi_is_logged_in(iscsi_) != 0 && (broken || fd != last_fd)) {
-                ++stats_.reconnects;
-                log_line("session is back");
-                broken = false;
-                last_fd = fd;
-                verify_identity();
-            } else if (iscsi_is_logged_in(iscsi_) == 0) {
-                broken = true;
-            }
+            if (iscsi_service(iscsi_, fds[1].revents) < 0 || !login_->connected()) drop_connection();
         }
+        if (login_ == nullptr && !lost_ && now >= login_at_ms_) try_login();
         if (!retry_.empty()) {
-            size_t kept = 0;
-            for (Command* command : retry_) {
-                if (command->retry_at_ms <= now) {
-                    resend_.push_back(command);
-                } else {
-                    retry_[kept++] = command;
-                }
-            }
-            retry_.resize(kept);
             std::vector<Command*> due;
-            due.swap(resend_);
+            std::erase_if(retry_, [&](Command* command) {
+                if (command->retry_at_ms > now) return false;
+                due.push_back(command);
+                return true;
+            });
             for (Command* command : due) send(command);
-            due.clear();
-            resend_.swap(due);
         }
     }
 }
@@ -834,8 +862,6 @@ Result<void> LunFile::run() {
         return mounted;
     }
     // The kernel's INIT is answered before anyone is told, so that the file is usable at once.
-    iscsi_set_noautoreconnect(iscsi_, 0);
-    iscsi_set_reconnect_max_retries(iscsi_, -1);
     iscsi_set_timeout(iscsi_, 0);
     lock_memory();
     pollfd first = {fuse_session_fd(session_), POLLIN, 0};
@@ -853,17 +879,16 @@ Result<void> LunFile::run() {
 
 Result<void> serve_lun_file(const LunFileOptions& options) {
     for (const int number : {SIGPIPE, SIGTERM, SIGINT, SIGHUP}) ::signal(number, SIG_IGN);
+    const uint64_t isid = IscsiSession::random_isid();
     UMBRA_ASSIGN(auto session,
-                 IscsiSession::login(options.path.portal, options.path.target, options.initiator, kLoginSeconds));
+                 IscsiSession::login(options.path.portal, options.path.target, options.initiator, kLoginSeconds, isid));
     UMBRA_ASSIGN(LunFacts facts, session->read_facts(options.path.lun));
     if (!options.expect_key.empty() && facts.identity.key() != options.expect_key) {
         return fail(Code::kNotFound,
                     options.path.url() + " is " + facts.identity.key() + ", not " + options.expect_key);
     }
-    LunFile file(options, *session, std::move(facts));
-    UMBRA_TRY(file.run());
-    iscsi_set_noautoreconnect(session->context(), 1);
-    return {};
+    LunFile file(options, std::move(session), isid, std::move(facts));
+    return file.run();
 }
 
 }  // namespace umbra::host
