@@ -599,6 +599,46 @@ TEST_F(RequesterTest, EveryMethodReportsALostConnection) {
     fake_->break_channel({});
 }
 
+TEST_F(RequesterTest, AnObjectIsSharedByThreadsAndEachHasItsOwnErrorText) {
+    auto object = create();
+    proto::StatusReply refused;
+    refused.mutable_status()->set_hresult(static_cast<uint32_t>(VSS_E_BAD_STATE));
+    refused.mutable_status()->set_message("the context is fixed");
+    fake_->answer("SetContext", refused);
+    proto::SnapshotReply found;
+    *found.mutable_snapshot()->mutable_id() = kSnapshot;
+    fake_->answer("GetSnapshotProperties", found);
+    constexpr int kRounds = 100;
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 2; ++i) {
+        threads.emplace_back([object] {
+            for (int round = 0; round < kRounds; ++round) {
+                EXPECT_EQ(object->SetContext(0), VSS_E_BAD_STATE);
+                EXPECT_EQ(error_text(), "the context is fixed");
+            }
+        });
+        threads.emplace_back([object] {
+            VSS_ID id{};
+            for (int round = 0; round < kRounds; ++round) {
+                EXPECT_EQ(object->AddToSnapshotSet(nullptr, GUID_NULL, &id), E_INVALIDARG);
+                EXPECT_EQ(error_text(), "a text argument is NULL");
+            }
+        });
+        threads.emplace_back([object] {
+            for (int round = 0; round < kRounds; ++round) {
+                VSS_SNAPSHOT_PROP properties{};
+                EXPECT_EQ(object->GetSnapshotProperties(kSnapshotId, &properties), S_OK);
+                EXPECT_EQ(properties.m_SnapshotId, kSnapshotId);
+                VssFreeSnapshotProperties(&properties);
+            }
+        });
+    }
+    object.reset();  // the last of the threads releases it
+    for (std::thread& thread : threads) thread.join();
+    EXPECT_TRUE(fake_->wait_for_ended(1));
+    EXPECT_EQ(fake_->count("CloseSession"), 1U);
+}
+
 TEST_F(RequesterTest, BadArgumentsNeverLeaveTheLibrary) {
     auto owner = create();
     IVssBackupComponentsEx4& o = *owner;
