@@ -78,6 +78,7 @@ public:
 
 #define VSS_CHANNEL_METHOD(method, request, reply)                               \
     com::Result<proto::reply> method(const proto::request& message) override {   \
+        UMBRA_TRY(usable(#method));                                              \
         grpc::ClientContext context;                                             \
         proto::reply answer;                                                     \
         const grpc::Status status = stub_->method(&context, message, &answer);   \
@@ -88,6 +89,17 @@ public:
 #undef VSS_CHANNEL_METHOD
 
 private:
+    // A coordinator that was restarted does not know the session: none of its answers would mean anything.
+    com::Result<> usable(std::string_view method) {
+        const std::lock_guard lock(mutex_);
+        if (opened_ && ended_ && !closing_) {
+            return com::fail(VSS_E_UNEXPECTED,
+                             "the session with umbra-hostd at " + address_ + " is lost, and what it held is released");
+        }
+        if (method == "CloseSession") closing_ = true;
+        return {};
+    }
+
     // The stream carries one message and then only its own end.
     void read_session() {
         proto::SessionOpened message;
@@ -114,6 +126,7 @@ private:
     std::condition_variable changed_;
     bool opened_ = false;
     bool ended_ = false;
+    bool closing_ = false;
     std::string session_;
     grpc::Status end_;
 };

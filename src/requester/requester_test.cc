@@ -350,10 +350,24 @@ TEST_F(RequesterTest, ALostCoordinatorIsUnexpected) {
     auto object = create();
     fake_->stop();
     EXPECT_EQ(object->InitializeForBackup(), VSS_E_UNEXPECTED);
-    EXPECT_NE(error_text().find("cannot reach umbra-hostd"), std::string::npos);
+    EXPECT_NE(error_text().find("umbra-hostd at unix:"), std::string::npos);
     Ptr<IVssAsync> async;
     EXPECT_EQ(object->DoSnapshotSet(async.put()), VSS_E_UNEXPECTED);
     EXPECT_FALSE(async);
+}
+
+TEST_F(RequesterTest, ARestartedCoordinatorDoesNotKnowTheSession) {
+    auto object = create();
+    fake_->stop();
+    fake_->start();
+    // Until the end of the stream is noticed, the fake, which knows no sessions, would answer.
+    while (object->SetContext(0) == S_OK) std::this_thread::yield();
+    while (error_text().find("is lost") == std::string::npos) EXPECT_EQ(object->SetContext(0), VSS_E_UNEXPECTED);
+    const size_t before = fake_->calls().size();
+    EXPECT_EQ(object->AbortBackup(), VSS_E_UNEXPECTED);
+    object.reset();
+    EXPECT_EQ(fake_->calls().size(), before);
+    EXPECT_TRUE(create()) << "a new object is a new session";
 }
 
 // Every method that goes to the coordinator, with good parameters, and what the coordinator is to be asked.
