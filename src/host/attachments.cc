@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <filesystem>
 #include <set>
 #include <thread>
 
@@ -40,16 +41,6 @@ bool is_dead(const std::string& file) {
     return ::stat(file.c_str(), &status) != 0 && (errno == ENOTCONN || errno == ECONNABORTED);
 }
 
-std::vector<std::string> loops_by_name(const std::string& file) {
-    std::vector<std::string> out;
-    for (const std::string& name : list_directory("/sys/block")) {
-        if (!name.starts_with("loop")) continue;
-        const auto backing = read_file("/sys/block/" + name + "/loop/backing_file");
-        if (backing && *backing == file + "\n") out.push_back("/dev/" + name);
-    }
-    return out;
-}
-
 // Waits for a process that need not be a child.
 bool wait_gone(int pid, milliseconds patience) {
     if (pid <= 0) return true;
@@ -68,6 +59,17 @@ std::string first_word(std::string& text) {
 
 }  // namespace
 
+HostConfig canonical(const HostConfig& config) {
+    HostConfig out = config;
+    std::error_code error;
+    for (std::string* directory : {&out.run_dir, &out.device_dir}) {
+        const auto path = std::filesystem::weakly_canonical(*directory, error);
+        if (!error) *directory = path.string();
+        if (directory->size() > 1 && directory->back() == '/') directory->pop_back();
+    }
+    return out;
+}
+
 std::string Attachments::file_of(const std::string& key) const {
     std::string name;
     for (const char c : key) {
@@ -83,7 +85,7 @@ Result<Attachment> Attachments::read(const std::string& file) const {
     if (const auto notes = read_file(notes_file)) out.notes = parse_fields(*notes);
     if (is_dead(file)) {
         out.dead = true;
-        const auto loops = loops_by_name(file);
+        const auto loops = loops_over(file);
         if (!loops.empty()) out.device = loops.front();
         auto path = IscsiPath::parse(field(out.notes, "url"));
         if (path) out.path = std::move(*path);
@@ -102,7 +104,7 @@ Result<Attachment> Attachments::read(const std::string& file) const {
 
 // What a killed initiator leaves: a loop device over a dead file. kBusy while a file system is still on it.
 Result<void> Attachments::clear_dead(const std::string& file) {
-    for (const std::string& device : loops_by_name(file)) {
+    for (const std::string& device : loops_over(file)) {
         UMBRA_TRY(check_unused(device));
         const auto detached = detach_loop(device, kLoopPatience);
         // Its last flush fails: there is nobody to take it.

@@ -34,6 +34,9 @@ struct HostConfig {
     std::string exposed_dir() const { return run_dir + "/exposed"; }
 };
 
+/// With directories as the mount table names them: no symbolic links, nothing relative.
+HostConfig canonical(const HostConfig& config);
+
 struct Attachment {
     LunIdentity lun;
     IscsiPath path;
@@ -48,7 +51,7 @@ struct Attachment {
 /// Thread-safe; calls block.
 class Attachments {
 public:
-    explicit Attachments(const HostConfig& config) : config_(config), machine_(config.attach_dir()) {}
+    explicit Attachments(const HostConfig& config) : config_(canonical(config)), machine_(config_.attach_dir()) {}
 
     /// Idempotent. `expect_key`: refuse any other LUN (kNotFound). Partitions are announced to the kernel.
     base::Result<Attachment> attach(const IscsiPath& path, const std::string& expect_key, bool read_only);
@@ -75,7 +78,7 @@ private:
     base::Result<bool> ask_portals(const std::vector<WantedLun>& wanted, std::vector<std::optional<Disk>>& found);
     base::Result<Attachment> attach_locked(const IscsiPath& path, const std::string& key, bool read_only);
 
-    const HostConfig& config_;
+    const HostConfig config_;
     Machine machine_;
     std::mutex mutex_;
 };

@@ -125,7 +125,7 @@ Result<void> exclusive(const std::string& disk, milliseconds patience) {
 }  // namespace
 
 LinuxHost::LinuxHost(env::Executor& executor, const HostConfig& config, Attachments& attachments)
-    : config_(config), attachments_(attachments), workers_(std::make_unique<Workers>(executor)) {}
+    : config_(canonical(config)), attachments_(attachments), workers_(std::make_unique<Workers>(executor)) {}
 
 LinuxHost::~LinuxHost() = default;
 

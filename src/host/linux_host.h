@@ -16,8 +16,8 @@ namespace umbra::host {
 
 class Workers;
 
-/// Blocking work runs on threads of its own, and results come back on `executor`. Both references outlive the object,
-/// which outlives every task that it returned.
+/// Blocking work runs on threads of its own, and results come back on `executor`. The executor and `attachments`
+/// outlive the object, which outlives every task that it returned.
 class LinuxHost final : public HostOps {
 public:
     LinuxHost(env::Executor& executor, const HostConfig& config, Attachments& attachments);
@@ -61,7 +61,7 @@ private:
     base::Result<Disk> reacquire_now(const ReleasedDisk& disk, bool mount);
     base::Result<void> write_signature_now(const std::string& disk, const DiskSignature& signature);
 
-    const HostConfig& config_;
+    const HostConfig config_;
     Attachments& attachments_;
     std::unique_ptr<Workers> workers_;
     mutable std::mutex mutex_;

@@ -16,6 +16,7 @@
 #include <memory>
 #include <thread>
 
+#include "host/machine.h"
 #include "host/process.h"
 
 namespace umbra::host {
@@ -121,18 +122,43 @@ Result<void> clear_loop(int fd, const std::string& device) {
     return {};
 }
 
+namespace {
+
+bool backs(const std::string& name, uint64_t device, uint64_t inode) {
+    if (::access(("/sys/block/" + name + "/loop/backing_file").c_str(), F_OK) != 0) return false;
+    Fd loop(::open(("/dev/" + name).c_str(), O_RDONLY | O_CLOEXEC));
+    loop_info64 info{};
+    if (!loop || ::ioctl(loop.get(), LOOP_GET_STATUS64, &info) != 0) return false;
+    // lo_device has the kernel's own encoding of a device number, which is that of stat for numbers this small.
+    return info.lo_device == device && info.lo_inode == inode;
+}
+
+// Of what is mounted over the file: stat() of a dead one fails, the mount table knows it still. 0: nothing.
+uint64_t mounted_device(const std::string& file) {
+    const auto mounts = read_mounts();
+    uint64_t device = 0;
+    if (!mounts) return device;
+    for (const MountEntry& mount : *mounts) {
+        if (mount.mount_point == file) device = mount.device;
+    }
+    return device;
+}
+
+constexpr uint64_t kFuseRoot = 1;  // inode of the only file there is
+
+}  // namespace
+
+bool is_loop_over(const std::string& name, const std::string& file) {
+    const uint64_t device = mounted_device(file);
+    return device != 0 && backs(name, device, kFuseRoot);
+}
+
 std::vector<std::string> loops_over(const std::string& file) {
     std::vector<std::string> out;
-    struct stat wanted{};
-    if (::stat(file.c_str(), &wanted) != 0) return out;
+    const uint64_t device = mounted_device(file);
+    if (device == 0) return out;
     for (const std::string& name : list_directory("/sys/block")) {
-        if (!name.starts_with("loop")) continue;
-        if (::access(("/sys/block/" + name + "/loop/backing_file").c_str(), F_OK) != 0) continue;
-        Fd loop(::open(("/dev/" + name).c_str(), O_RDONLY | O_CLOEXEC));
-        loop_info64 info{};
-        if (!loop || ::ioctl(loop.get(), LOOP_GET_STATUS64, &info) != 0) continue;
-        // lo_device has the kernel's own encoding of a 32-bit device number, as stat has for these small numbers.
-        if (info.lo_inode == wanted.st_ino && info.lo_device == wanted.st_dev) out.push_back("/dev/" + name);
+        if (name.starts_with("loop") && backs(name, device, kFuseRoot)) out.push_back("/dev/" + name);
     }
     return out;
 }

@@ -17,8 +17,11 @@ base::Result<std::string> attach_loop(const std::string& file, bool read_only, u
 base::Result<void> detach_loop(const std::string& device, std::chrono::milliseconds patience);
 /// Orders the kernel to clear an open loop device with its last user.
 base::Result<void> clear_loop(int fd, const std::string& device);
-/// Loop devices whose backing file is this very file (device and inode, not text).
+/// Loop devices over the FUSE file that is mounted at `file`, alive or dead. By device and inode number, not by name:
+/// other mount namespaces may have other files at the same path.
 std::vector<std::string> loops_over(const std::string& file);
+/// The same for one loop device ("loop0").
+bool is_loop_over(const std::string& name, const std::string& file);
 
 /// Tells the kernel of the partitions that the device's table names (the kernel may know no partition tables itself).
 /// Those that it has already and that are unchanged stay.

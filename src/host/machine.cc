@@ -15,6 +15,7 @@
 
 #include "host/disk_label.h"
 #include "host/iscsi_session.h"
+#include "host/loop.h"
 #include "host/process.h"
 
 namespace umbra::host {
@@ -237,6 +238,7 @@ std::optional<Machine::Lun> Machine::lun_of(const std::string& name) const {
     if (name.starts_with("loop")) {
         const std::string file = first_line(read_file(directory + "/loop/backing_file"));
         if (file.size() <= attach_dir_.size() + 1 || !file.starts_with(attach_dir_ + "/")) return std::nullopt;
+        if (!is_loop_over(name, file)) return std::nullopt;
         auto info = read_lun_file(file);
         if (!info) return std::nullopt;
         return Lun{std::move(info->identity), std::move(info->url), true};

@@ -31,7 +31,8 @@ struct AttachedLun {
 /// Thread-safe; calls block.
 class Management {
 public:
-    Management(const HostConfig& config, Attachments& attachments) : config_(config), attachments_(attachments) {}
+    Management(const HostConfig& config, Attachments& attachments)
+        : config_(canonical(config)), attachments_(attachments) {}
 
     /// Done again with the same wish: success. On an error nothing that it began is left (nor mounted, nor presented).
     /// kBadState: `mkfs` on a LUN that holds anything; kAlreadyExists: the mount point is in use.
@@ -47,7 +48,7 @@ private:
     base::Result<void> prepare_and_mount(const AttachWish& wish, const Attachment& attachment, uint64_t mapped_bytes);
     std::string withdraw(const std::string& naa, const std::string& target);
 
-    const HostConfig& config_;
+    const HostConfig config_;
     Attachments& attachments_;
     std::mutex mutex_;  // one attach or detach at a time
 };
