@@ -62,7 +62,7 @@ bool eventually(const std::function<bool()>& condition) {
     const auto deadline = std::chrono::steady_clock::now() + kPatience;
     while (!condition()) {
         if (std::chrono::steady_clock::now() >= deadline) return false;
-        std::this_thread::sleep_for(milliseconds(10));
+        std::this_thread::sleep_for(milliseconds(10));  // tidy: allow sleep (other processes have no event to await)
     }
     return true;
 }
@@ -344,7 +344,7 @@ TEST_F(HostSystem, ReconnectsAndRepeatsWhatWasInFlight) {
     ASSERT_OK(lun);
     std::vector<std::byte> model;
     hammer(lun->device, 4u << 20, 8, 400, model, [&] {
-        std::this_thread::sleep_for(milliseconds(300));
+        EXPECT_TRUE(eventually([&] { return counter(*lun, "writes") > 300; }));
         ASSERT_OK(target_->restart());
     });
     ASSERT_OK(drop_caches(lun->device));
@@ -733,7 +733,7 @@ TEST_P(Freezing, ADeadlineDuringAHangingFreezeThawsAfterwards) {
     limits.flush = milliseconds(300);
     Result<void> frozen_result;
     std::thread freezing([&] { frozen_result = (*watching)->freeze(limits); });
-    std::this_thread::sleep_for(milliseconds(1500));
+    std::this_thread::sleep_for(2 * limits.flush);  // tidy: allow sleep (the deadline has to pass)
     target_->continue_process();
     freezing.join();
     EXPECT_CODE(Code::kTimedOut, frozen_result);

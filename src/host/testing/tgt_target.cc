@@ -65,7 +65,7 @@ Result<void> TgtTarget::run() {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     while (!answers(port_) || !admin("--mode sys --op show")) {
         if (std::chrono::steady_clock::now() > deadline) return fail(Code::kTimedOut, "tgtd does not come up");
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));  // tidy: allow sleep (tgtd announces nothing)
     }
     UMBRA_TRY(admin("--mode target --op new --tid 1 -T " + iqn_));
     for (uint32_t lun = 1; lun <= luns_; ++lun) {
