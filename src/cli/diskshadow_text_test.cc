@@ -116,7 +116,8 @@ TEST(Variables, AliasesHideTheEnvironmentAndIgnoreCase) {
 TEST(Variables, AFileCannotChangeWhatChildrenInherit) {
     const std::string guid = "{3f2504e0-4f89-41d3-9a0c-0305e82c3301}";
     Variables variables(Variables::Environment{{"PATH", "/bin"}});
-    EXPECT_FALSE(variables.load_alias("Path", guid));
+    EXPECT_FALSE(variables.load_alias("Path", "/evil"));
+    EXPECT_FALSE(variables.load_alias("PATH", guid));
     EXPECT_FALSE(variables.load_alias("PATH", "/evil"));
     EXPECT_TRUE(variables.load_alias("LD_PRELOAD", "/evil.so"));
     EXPECT_TRUE(variables.load_alias("db", guid));

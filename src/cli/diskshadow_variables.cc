@@ -26,12 +26,12 @@ void Variables::set_alias(std::string_view name, std::string value) {
 }
 
 bool Variables::load_alias(std::string_view name, std::string value) {
-    const bool hides =
-        std::ranges::any_of(environment_, [&](const auto& entry) { return same_word(entry.first, name); });
-    if (hides) return false;
-    const bool exported = base::Guid::parse(value).has_value();
+    const bool is_id = base::Guid::parse(value).has_value();
+    for (const auto& [variable, ignored] : environment_) {
+        if (variable == name || (!is_id && same_word(variable, name))) return false;
+    }
     aliases_.erase(std::string(name));
-    aliases_.emplace(std::string(name), Entry{std::move(value), exported});
+    aliases_.emplace(std::string(name), Entry{std::move(value), is_id});
     return true;
 }
 

@@ -29,8 +29,8 @@ public:
 
     /// An alias that somebody typed or that CREATE made. It hides an environment variable of that name.
     void set_alias(std::string_view name, std::string value);
-    /// An alias from a metadata file, which is input from outside: false and nothing done when it would hide a variable
-    /// of the environment. Unless its value is a GUID it can be referred to, but is not exported to child processes.
+    /// An alias from a metadata file, which is input from outside: false and nothing done when the environment has a
+    /// variable of that name (in any case, unless the value is a GUID). Only GUIDs are exported to child processes.
     bool load_alias(std::string_view name, std::string value);
     void clear_aliases() { aliases_.clear(); }
 
