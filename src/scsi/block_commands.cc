@@ -194,12 +194,12 @@ env::Task<Response> Device::write_same(Context* context) {
     bool zeros = no_data;
     Bytes block;
     if (!no_data) {
+        if (context->command.data_out->announced() != kLogicalBlockBytes) {
+            co_return Response::failed(sense::kInvalidFieldInCdb);
+        }
         const auto data = co_await context->command.data_out->fetch(kLogicalBlockBytes);
         if (!data) co_return failed_with(data.error());
         response.data_out_bytes = kLogicalBlockBytes;
-        if (data->size() < kLogicalBlockBytes) {
-            co_return response;  // not even one block came: the residual tells
-        }
         block = *data;
         zeros = base::is_zero(block);
     }

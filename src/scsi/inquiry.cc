@@ -67,7 +67,7 @@ std::vector<std::byte> block_limits() {
     store_be(page + 6, static_cast<uint16_t>(lun::kPhysicalBlockBytes / lun::kLogicalBlockBytes));
     store_be(page + 8, kMaxTransferBlocks);
     store_be(page + 12, kOptimalTransferBlocks);
-    store_be(page + 20, kMaxUnmapBlocks);
+    store_be(page + 20, kAdvertisedUnmapBlocks);
     store_be(page + 24, kMaxUnmapDescriptors);
     store_be(page + 28, lun::kPhysicalBlockBytes / lun::kLogicalBlockBytes);
     store_be(page + 32, 0x80000000u);  // UGAVALID, alignment 0
