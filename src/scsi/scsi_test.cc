@@ -745,7 +745,9 @@ TEST(Reservations, RecordsSurviveAndDamageIsSeen) {
         std::string damaged = record;
         damaged[i] = static_cast<char>(damaged[i] ^ 0x10);
         EXPECT_FALSE(ReservationState::decode(damaged)) << i;
-        if (i > 0) EXPECT_FALSE(ReservationState::decode(record.substr(0, i))) << i;
+        if (i > 0) {
+            EXPECT_FALSE(ReservationState::decode(record.substr(0, i))) << i;
+        }
     }
 }
 

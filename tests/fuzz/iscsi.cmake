@@ -1,0 +1,6 @@
+foreach(name IN ITEMS iscsi_pdu_fuzz scsi_cdb_fuzz)
+    add_executable(${name} ${CMAKE_CURRENT_LIST_DIR}/${name}.cc)
+    target_link_libraries(${name} PRIVATE umbra_iscsi_fuzz)
+    target_link_options(${name} PRIVATE -fsanitize=fuzzer)
+    set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+endforeach()
