@@ -47,6 +47,8 @@ bool confirm(Context& context, const std::string& what);
 /// Adds subcommands; the callbacks of these set context.action. `context` outlives the parser.
 using CommandSet = void (*)(CLI::App& app, Context& context);
 void add_array_commands(CLI::App& app, Context& context);
+/// "array init", which needs the store; after add_array_commands.
+void add_array_init(CLI::App& app, Context& context);
 
 /// Parses `arguments` (without the program's name), runs the command, prints an error as "umbra: code: message" and
 /// returns the exit status.
