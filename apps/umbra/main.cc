@@ -8,6 +8,9 @@
 #include <vector>
 
 #include "cli/command.h"
+#ifdef UMBRA_HAVE_HOST_COMMANDS
+#include "cli/host_commands.h"
+#endif
 
 int main(int argc, char** argv) {
     using namespace umbra::cli;

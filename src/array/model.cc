@@ -70,11 +70,9 @@ Task<Result<std::unique_ptr<ArrayModel>>> ArrayModel::open(env::Environment env,
     if (options.company_id > 0xffffff) co_return fail(Code::kInvalidArgument, "a company id has 24 bits");
     std::unique_ptr<ArrayModel> model(new ArrayModel(env, std::move(backend), std::move(options)));
     const Result<void> loaded = co_await model->load();
-    if (!loaded) {
-        model->closing_ = true;
-        co_await model->work_.join();
-        co_return std::unexpected(loaded.error());
-    }
+    // Of each run at least the first event is durable: the next one numbers its own from far behind it.
+    co_await model->work_.join();
+    if (!loaded) co_return std::unexpected(loaded.error());
     co_return model;
 }
 
@@ -103,7 +101,7 @@ Task<Result<void>> ArrayModel::load() {
         batch.changes[task_key(id)] = encode(record);
         interrupted.push_back(fmt::format("task {} ({} {}) failed: {}", id, record.kind, record.object, record.error));
     }
-    prune_tasks(batch);
+    prune_tasks(batch, 0);
     if (!batch.empty()) UMBRA_CO_TRY(co_await backend_->update_meta(std::move(batch)));
     emit("array.started", "info", fmt::format("array {} {} started", options_.name, backend_->array_id().text()));
     for (std::string& message : interrupted) emit("task.interrupted", "warning", std::move(message));

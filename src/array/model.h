@@ -171,7 +171,7 @@ private:
     env::Task<void> run_recover(TaskEntry* task, base::Guid lun);
     env::Task<void> run_scrub(TaskEntry* task);
     env::Task<void> end_task(TaskEntry* task, base::Result<void> outcome);
-    void prune_tasks(lun::MetaBatch& batch);
+    void prune_tasks(lun::MetaBatch& batch, size_t about_to_end);
     base::Result<void> check_drive_loss(lun::DriveIndex drive) const;
 
     env::Task<void> flush_events();

@@ -108,9 +108,10 @@ Task<Result<ArrayModel::TaskEntry*>> ArrayModel::begin_task(std::string kind, co
     co_return entry;
 }
 
-void ArrayModel::prune_tasks(lun::MetaBatch& batch) {
-    auto ended = static_cast<size_t>(std::ranges::count_if(
-        tasks_, [](const auto& entry) { return entry.second->record.state != TaskState::kRunning; }));
+void ArrayModel::prune_tasks(lun::MetaBatch& batch, size_t about_to_end) {
+    auto ended = about_to_end + static_cast<size_t>(std::ranges::count_if(tasks_, [](const auto& entry) {
+                     return entry.second->record.state != TaskState::kRunning;
+                 }));
     for (auto task = tasks_.begin(); task != tasks_.end() && ended > kKeptTasks;) {
         if (task->second->record.state == TaskState::kRunning) {
             ++task;
@@ -140,7 +141,7 @@ Task<void> ArrayModel::end_task(TaskEntry* task, Result<void> outcome) {
     }
     lun::MetaBatch batch;
     batch.changes[task_key(record.id)] = encode(record);
-    prune_tasks(batch);
+    prune_tasks(batch, 1);
     const Result<void> recorded = co_await backend_->update_meta(std::move(batch));
     task->record = record;
     const std::string what = record.object.empty() ? record.kind : record.kind + " of " + record.object;
