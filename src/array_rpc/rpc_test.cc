@@ -20,11 +20,11 @@ using array::LunRef;
 using base::Code;
 using base::Result;
 using lun::testing::MemoryBackend;
-using testing::HasSubstr;
+using ::testing::HasSubstr;
 
 constexpr uint64_t kMiB = 1 << 20;
 
-class RpcTest : public testing::Test {
+class RpcTest : public ::testing::Test {
 protected:
     RpcTest() : client_(connect()) {}
     std::unique_ptr<ArrayClient> connect() {
