@@ -148,6 +148,7 @@ private:
         }
         if (!old.empty() && old.back().sequence > after) after = old.back().sequence - 1;
         while (true) {
+            const uint64_t version = model->version();
             const auto events = model->list_events(after, kEventsPerLook);
             for (const auto& event : events) {
                 log(event.severity.c_str(), event.id + ": " + event.message);
@@ -155,7 +156,7 @@ private:
             }
             if (!events.empty()) continue;
             if (stop_logging_) co_return;
-            co_await model->wait_change();
+            co_await model->wait_change(version);
         }
     }
 

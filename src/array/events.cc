@@ -40,7 +40,7 @@ void ArrayModel::emit(std::string id, std::string severity, std::string message,
         flushing_events_ = true;
         work_.spawn(flush_events());
     }
-    changed_.wake_all();
+    wake_watchers();
 }
 
 void ArrayModel::backend_event(const lun::Event& event) {

@@ -200,7 +200,7 @@ Task<Result<void>> ArrayModel::close() {
             if (task->record.state == TaskState::kRunning) task->progress.cancel = true;
         }
     }
-    changed_.wake_all();
+    wake_watchers();
     co_await work_.join();
     emit("array.stopped", "info", fmt::format("array {} stopped", options_.name));
     co_await work_.join();

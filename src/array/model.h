@@ -88,12 +88,17 @@ public:
     env::Task<base::Result<TaskView>> start_scrub();
     base::Result<TaskView> cancel_task(uint64_t id);
 
-    // Watching. A watcher looks, then waits for the next change and looks again.
-    /// Returns after an event or the end of a task, or when wake_watchers() is called.
-    env::Task<void> wait_change();
+    // Watching. A watcher takes version(), looks, then waits for a change since that version and looks again.
+    uint64_t version() const { return version_; }
+    /// Returns after an event or the end of a task, or when wake_watchers() is called; at once when that was so since
+    /// `seen`.
+    env::Task<void> wait_change(uint64_t seen);
     /// The same, and at least four times a second: for the progress of running tasks.
-    env::Task<void> wait_change_or_tick();
-    void wake_watchers() { changed_.wake_all(); }
+    env::Task<void> wait_change_or_tick(uint64_t seen);
+    void wake_watchers() {
+        ++version_;
+        changed_.wake_all();
+    }
 
     /// What the backend reports: give this to it as event sink through an EventRelay.
     void backend_event(const lun::Event& event);
@@ -201,6 +206,7 @@ private:
 
     env::Mutex changes_;
     env::Event changed_;
+    uint64_t version_ = 0;
     size_t tick_waiters_ = 0;
     bool ticking_ = false;
     env::TaskGroup work_;

@@ -789,13 +789,14 @@ TEST_F(ModelTest, WatchersWake) {
     bool woken = false;
     struct Watch {
         static Task<void> run(ArrayModel* model, bool* flag) {
-            co_await model->wait_change_or_tick();
+            co_await model->wait_change_or_tick(model->version());
             *flag = true;
         }
     };
     env::TaskGroup group(executor_);
     group.spawn(Watch::run(model_.get(), &woken));
     while (!woken) ASSERT_TRUE(executor_.step());  // by the tick alone
+    executor_.run(model_->wait_change(model_->version() - 1));  // what was missed is not waited for
     woken = false;
     group.spawn(Watch::run(model_.get(), &woken));
     model_->emit("test", "info", "text");

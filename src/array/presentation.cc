@@ -78,12 +78,12 @@ void ArrayModel::remove_listener(PresentationListener* listener) {
 
 void ArrayModel::session_started(const SessionInfo& session) {
     sessions_[session.id] = session;
-    changed_.wake_all();
+    wake_watchers();
 }
 
 void ArrayModel::session_ended(uint64_t session_id) {
     sessions_.erase(session_id);
-    changed_.wake_all();
+    wake_watchers();
 }
 
 std::vector<SessionView> ArrayModel::list_sessions() const {

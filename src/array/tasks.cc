@@ -104,7 +104,7 @@ Task<Result<ArrayModel::TaskEntry*>> ArrayModel::begin_task(std::string kind, co
     UMBRA_CO_TRY(co_await backend_->update_meta(std::move(batch)));
     TaskEntry* entry = task.get();
     tasks_[entry->record.id] = std::move(task);
-    changed_.wake_all();
+    wake_watchers();
     co_return entry;
 }
 
@@ -166,7 +166,7 @@ Task<void> ArrayModel::end_task(TaskEntry* task, Result<void> outcome) {
         emit("task.not-recorded", "warning",
              fmt::format("the end of task {} could not be recorded: {}", record.id, recorded.error().message));
     }
-    changed_.wake_all();
+    wake_watchers();
 }
 
 // Resync.
@@ -321,13 +321,13 @@ Task<void> ArrayModel::run_scrub(TaskEntry* task) {
 
 // Watching.
 
-Task<void> ArrayModel::wait_change() {
-    if (closing_) co_return;
+Task<void> ArrayModel::wait_change(uint64_t seen) {
+    if (closing_ || seen != version_) co_return;
     co_await changed_.wait();
 }
 
-Task<void> ArrayModel::wait_change_or_tick() {
-    if (closing_) co_return;
+Task<void> ArrayModel::wait_change_or_tick(uint64_t seen) {
+    if (closing_ || seen != version_) co_return;
     ++tick_waiters_;
     if (!ticking_) {
         ticking_ = true;

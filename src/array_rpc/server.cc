@@ -220,6 +220,7 @@ public:
     Task<void> wait_task(TaskStream stream, pb::TaskRef request) {
         Result<void> outcome;
         while (!stream->cancelled()) {
+            const uint64_t version = model_.version();
             const auto task = model_.get_task(request.id());
             if (!task) {
                 outcome = std::unexpected(task.error());
@@ -233,7 +234,7 @@ public:
                 outcome = fail(Code::kUnavailable, "the array is stopping");
                 break;
             }
-            co_await model_.wait_change_or_tick();
+            co_await model_.wait_change_or_tick(version);
         }
         stream->finish(outcome);
     }
@@ -242,12 +243,13 @@ public:
         uint64_t after = request.after_sequence();
         Result<void> outcome;
         while (!stream->cancelled()) {
+            const uint64_t version = model_.version();
             const std::vector<array::EventView> events = model_.list_events(after, kEventsPerLook);
             if (events.empty() && stopping_) {
                 outcome = fail(Code::kUnavailable, "the array is stopping");
                 break;
             }
-            if (events.empty()) co_await model_.wait_change();
+            if (events.empty()) co_await model_.wait_change(version);
             bool sent = true;
             for (const array::EventView& event : events) {
                 pb::Event message;
