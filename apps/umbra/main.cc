@@ -14,7 +14,7 @@
 
 int main(int argc, char** argv) {
     using namespace umbra::cli;
-    Console console{std::cout, std::cerr};
+    Console console{std::cout, std::cerr, false, false, {}, {}};
     console.progress = isatty(STDERR_FILENO) == 1;
     console.interactive = console.progress && isatty(STDIN_FILENO) == 1;
     console.ask = [](const std::string& question) {

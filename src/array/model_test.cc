@@ -795,7 +795,7 @@ TEST_F(ModelTest, WatchersWake) {
     };
     env::TaskGroup group(executor_);
     group.spawn(Watch::run(model_.get(), &woken));
-    while (!woken) ASSERT_TRUE(executor_.step());  // by the tick alone
+    while (!woken) ASSERT_TRUE(executor_.step());               // by the tick alone
     executor_.run(model_->wait_change(model_->version() - 1));  // what was missed is not waited for
     woken = false;
     group.spawn(Watch::run(model_.get(), &woken));

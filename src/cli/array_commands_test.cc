@@ -56,7 +56,7 @@ protected:
     Outcome umbra(const std::string& line) {
         std::ostringstream out;
         std::ostringstream err;
-        Console console{out, err};
+        Console console{out, err, false, false, {}, {}};
         console.interactive = answer_.has_value();
         console.ask = [&](const std::string& question) {
             questions_.push_back(question);

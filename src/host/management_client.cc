@@ -7,8 +7,6 @@
 
 namespace umbra::host {
 
-namespace v1 = umbra::host::v1;
-
 using base::Code;
 using base::fail;
 using base::Result;
