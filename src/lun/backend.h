@@ -36,7 +36,8 @@ using VolumeId = base::StrongInt<VolumeIdTag>;
 
 inline constexpr uint32_t kLogicalBlockBytes = 512;
 inline constexpr uint32_t kPhysicalBlockBytes = 4096;
-/// A write of at most this many bytes that does not cross a multiple of it is all or nothing, also in a crash.
+/// A write of at most this many bytes is all or nothing, wherever it begins, also in a crash. A longer one is so in
+/// pieces that end at multiples of this.
 inline constexpr uint32_t kAtomicWriteBytes = 64 * 1024;
 inline constexpr uint64_t kMaxVolumeBytes = 64ull << 40;
 

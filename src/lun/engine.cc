@@ -116,7 +116,7 @@ Health Engine::health(const Node& node) const {
         if (node.type == LunType::kParity && stream_degraded(plex.stream)) degraded = true;
     }
     if (live == 0) return Health::kFailed;
-    if (node.recovering) return Health::kRebuilding;
+    if (node.recovering != 0) return Health::kRebuilding;
     return degraded ? Health::kFailedRedundancy : Health::kHealthy;
 }
 
@@ -261,7 +261,6 @@ Task<Result<void>> Engine::remove(VolumeId id, MetaBatch batch) {
     auto guard = co_await gate_.lock();
     UMBRA_CO_TRY(check_running());
     UMBRA_CO_ASSIGN(Node* const node, visible(id));
-    if (node->recovering) co_return fail(Code::kBusy, "the volume is being recovered");
     node->deleting = true;
     apply_meta(batch);
     UMBRA_CO_TRY(co_await checkpoint_locked());
@@ -485,7 +484,6 @@ Task<Result<void>> Engine::resync(ResyncRequest request, MetaBatch batch, Progre
         UMBRA_CO_ASSIGN(Node* const source, visible(request.source));
         if (!destination->head) co_return fail(Code::kWriteProtected, "a snapshot cannot be a resync destination");
         if (destination == source) co_return fail(Code::kInvalidArgument, "source and destination are one volume");
-        if (destination->recovering || source->recovering) co_return fail(Code::kBusy, "a volume is being recovered");
         if (first_live(*source) == nullptr) co_return fail(Code::kDeviceFailed, "the source has failed");
         if (find(request.keep_as.value) != nullptr)
             co_return fail(Code::kAlreadyExists, "the id for the kept snapshot is taken");
@@ -544,8 +542,12 @@ Task<Result<void>> Engine::resync_by_copy(uint64_t destination, uint64_t source,
         node.ranges = std::make_shared<RangeLock>(environment_.executor);
         for (const Plex& plex : to->plexes) {
             const store::Stream* old = store_.stream(plex.stream);
-            if (!plex_live(plex) || old == nullptr) {
-                co_return fail(Code::kDeviceFailed, "the destination has lost redundancy: recover it first");
+            if (!plex_live(plex) || old == nullptr) {  // as redundant as the destination is now: recovery restores it
+                Plex lost;
+                lost.id = environment_.random.guid();
+                lost.lost = true;
+                node.plexes.push_back(std::move(lost));
+                continue;
             }
             store::StreamState state{.id = store_.next_stream_id++,
                                      .k = old->state().k,
@@ -560,6 +562,7 @@ Task<Result<void>> Engine::resync_by_copy(uint64_t destination, uint64_t source,
             store_.add_stream(std::move(state));
             node.plexes.push_back(std::move(fresh));
         }
+        if (first_live(node) == nullptr) co_return fail(Code::kDeviceFailed, "the destination has failed");
         nodes_.emplace(copy, std::move(node));
         // The copy's streams must be known to a replay before records name them.
         UMBRA_CO_TRY(co_await checkpoint_locked());

@@ -133,7 +133,7 @@ private:
 
     // --- I/O (engine_volume.cc) ---
     Task<Result<void>> read_blocks(uint64_t node, uint64_t first, uint64_t count, MutableBytes into);
-    /// Whole blocks, within one leaf, at most kAtomicWriteBytes: atomic. The range is locked by the caller.
+    /// Whole blocks, at most kAtomicWriteBytes and what surrounds them: atomic. The range is locked by the caller.
     Task<Result<void>> write_blocks(uint64_t node, uint64_t first, Bytes from);
     Task<Result<void>> zero_blocks(uint64_t node, uint64_t first, uint64_t count);
     Task<Result<void>> flush_volume(uint64_t node);
@@ -155,21 +155,26 @@ private:
     Result<void> decode_objects(Bytes bytes);
 
     // --- opening (engine_open.cc) ---
+    struct Touch {  ///< the newest replayed write of a block on one plex
+        uint64_t birth = 0;
+        bool durable = false;
+    };
     Task<Result<void>> replay();
     Task<Result<void>> replay_entry(const store::Entry& entry, store::Location location);
-    Task<Result<void>> reconcile_plexes(const std::map<std::pair<uint64_t, uint64_t>, std::vector<uint64_t>>& touched);
+    Task<Result<void>> reconcile_plexes(const std::map<std::pair<uint64_t, uint64_t>, std::vector<Touch>>& touched);
     Task<Result<void>> drop_leftovers();
 
     // --- recovery and scrub (engine_recover.cc) ---
     Task<Result<void>> recover_parity(uint64_t stream, Progress& progress);
-    Task<Result<void>> recover_mirror(uint64_t id, size_t plex, Progress& progress);
+    Task<Result<void>> recover_mirror(uint64_t recovery, size_t plex, Progress& progress);
+    std::set<uint64_t> under_recovery(uint64_t recovery) const;
     Task<Result<bool>> build_plex(uint64_t node, size_t plex, uint64_t stream, Progress& progress, bool exclusive,
                                   size_t budget);
     Task<Result<std::optional<uint64_t>>> next_difference(uint64_t node, size_t plex, uint64_t base, uint64_t lba);
     bool stream_degraded(uint64_t stream) const;
 
     EngineOptions options_;
-    env::Environment& environment_;
+    env::Environment environment_;
     store::Store store_;
     PageCache cache_;
     std::map<uint64_t, Node> nodes_;
@@ -183,6 +188,7 @@ private:
     env::TaskGroup tasks_;
     bool closing_ = false;
     std::optional<base::Error> broken_;
+    uint64_t recoveries_ = 0;
     bool reclaim_pending_ = false;
     std::set<uint64_t> streams_to_sweep_;
     /// Snapshots that are in memory but not in the array log yet: their streams are being flushed.

@@ -236,7 +236,7 @@ Task<Result<void>> Engine::reclaim(size_t budget) {
     while (again) {
         again = false;
         for (auto& [id, node] : nodes_) {
-            if (!node.deleting || node.recovering) continue;
+            if (!node.deleting || node.recovering != 0) continue;
             std::vector<uint64_t> kids;
             for (const auto& [other, candidate] : nodes_) {
                 if (candidate.parent == id) kids.push_back(other);
@@ -246,7 +246,7 @@ Task<Result<void>> Engine::reclaim(size_t budget) {
                 reclaim_pending_ = true;
                 co_return Result<void>();
             }
-            if (!kids.empty() && find(kids[0])->recovering) continue;
+            if (!kids.empty() && find(kids[0])->recovering != 0) continue;
             // A list that is being sorted out for this node's own parent must be finished first.
             const bool busy =
                 std::any_of(node.plexes.begin(), node.plexes.end(), [](const Plex& p) { return p.dead.merge_begun; });

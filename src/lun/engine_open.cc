@@ -208,6 +208,7 @@ struct ReplayItem {
     const store::Entry* entry = nullptr;
     uint64_t stream = 0;
     store::Location location;
+    bool durable = false;  ///< certainly flushed before the crash
 };
 
 }  // namespace
@@ -299,7 +300,12 @@ Task<Result<void>> Engine::replay() {
                 const store::Location here{.group = found->second.slot,
                                            .block = record.row * stream.state().k + 1 + payload};
                 if (entry.has_payload()) ++payload;
-                items.push_back({.birth = entry.birth, .op = nullptr, .entry = &entry, .stream = id, .location = here});
+                items.push_back({.birth = entry.birth,
+                                 .op = nullptr,
+                                 .entry = &entry,
+                                 .stream = id,
+                                 .location = here,
+                                 .durable = next <= durable});
             }
         }
         stream.restart_after(std::max(next - 1, stream.state().next_sequence - 1));
@@ -312,13 +318,14 @@ Task<Result<void>> Engine::replay() {
     }
     for (const store::Op& op : ops) {
         if (op.kind != store::OpKind::kOpenGroup)
-            items.push_back({.birth = op.birth, .op = &op, .entry = nullptr, .stream = 0, .location = {}});
+            items.push_back(
+                {.birth = op.birth, .op = &op, .entry = nullptr, .stream = 0, .location = {}, .durable = true});
     }
     // Page writes have no birth of their own in the order of things; they are skipped anyway.
     std::stable_sort(items.begin(), items.end(),
                      [](const ReplayItem& a, const ReplayItem& b) { return a.birth < b.birth; });
 
-    std::map<std::pair<uint64_t, uint64_t>, std::vector<uint64_t>> touched;
+    std::map<std::pair<uint64_t, uint64_t>, std::vector<Touch>> touched;
     for (const ReplayItem& item : items) {
         store_.birth = std::max(store_.birth, item.birth);
         if (item.op != nullptr) {
@@ -383,7 +390,7 @@ Task<Result<void>> Engine::replay() {
             for (uint64_t i = 0; i < count; ++i) {
                 auto& births = touched[{entry.volume, entry.lba + i}];
                 births.resize(node->plexes.size());
-                births[entry.plex] = entry.birth;
+                births[entry.plex] = {.birth = entry.birth, .durable = item.durable};
             }
         }
     }
@@ -419,7 +426,7 @@ Task<Result<void>> Engine::drop_leftovers() {
 }
 
 Task<Result<void>> Engine::reconcile_plexes(
-    const std::map<std::pair<uint64_t, uint64_t>, std::vector<uint64_t>>& touched) {
+    const std::map<std::pair<uint64_t, uint64_t>, std::vector<Touch>>& touched) {
     for (const auto& [where, births] : touched) {
         const auto [id, lba] = where;
         Node* node = find(id);
@@ -446,6 +453,12 @@ Task<Result<void>> Engine::reconcile_plexes(
             store::ReadItem item{.pointer = pointers[newer], .into = buffer.span(), .ok = false};
             std::vector<store::ReadItem*> items{&item};
             UMBRA_CO_TRY(co_await store_.read(std::move(items), store_.commits));
+            if (!item.ok && newer < births.size() && births[newer].durable) {
+                // What was flushed is gone on one plex and unreadable on the other: an error from now on, not old data.
+                event("block.lost", fmt::format("block {} of volume {} has no good copy", lba, id), id);
+                node->plexes[older].lost = true;
+                break;
+            }
             if (!item.ok) {
                 // The newer one was never flushed and cannot be read: the older one is legal, and readable.
                 store::ReadItem other{

@@ -16,7 +16,7 @@ using store::Room;
 
 Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
     UMBRA_CO_TRY(check_running());
-    std::set<uint64_t> members;
+    uint64_t recovery = 0;
     LunType type = LunType::kSimple;
     {
         auto guard = co_await gate_.lock();
@@ -32,8 +32,10 @@ Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
         if (health(*node) == Health::kFailed)
             co_return fail(Code::kDeviceFailed,
                            fmt::format("volume {} has failed: nothing is left to recover from", id.value));
-        members = lineage(id.value);
-        for (const uint64_t member : members) find(member)->recovering = true;
+        recovery = ++recoveries_;
+        for (const uint64_t member : lineage(id.value)) {
+            if (find(member)->recovering == 0) find(member)->recovering = recovery;
+        }
     }
     Result<void> done;
     if (type == LunType::kParity) {
@@ -42,19 +44,26 @@ Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
     } else {
         for (size_t p = 0; p < 2 && done; ++p) {
             bool lost = false;
-            for (const uint64_t member : lineage(id.value)) lost = lost || !plex_live(find(member)->plexes[p]);
-            if (lost) done = co_await recover_mirror(id.value, p, progress);
+            for (const uint64_t member : under_recovery(recovery)) lost = lost || !plex_live(find(member)->plexes[p]);
+            if (lost) done = co_await recover_mirror(recovery, p, progress);
         }
     }
     for (auto& [other, node] : nodes_) {
-        // Volumes that joined the lineage meanwhile inherited the mark.
-        if (node.recovering && (members.contains(other) || lineage(other).contains(*members.begin())))
-            node.recovering = false;
+        if (node.recovering == recovery) node.recovering = 0;
     }
     reclaim_pending_ = true;
     kick();
     if (done) UMBRA_CO_TRY(co_await checkpoint());
     co_return done;
+}
+
+/// Volumes that were in the lineage when the recovery began, and what was copied from them since.
+std::set<uint64_t> Engine::under_recovery(uint64_t recovery) const {
+    std::set<uint64_t> members;
+    for (const auto& [id, node] : nodes_) {
+        if (node.recovering == recovery) members.insert(id);
+    }
+    return members;
 }
 
 Task<Result<void>> Engine::recover_parity(uint64_t stream_id, Progress& progress) {
@@ -243,13 +252,21 @@ Task<Result<bool>> Engine::build_plex(uint64_t id, size_t plex, uint64_t stream_
     }
 }
 
-Task<Result<void>> Engine::recover_mirror(uint64_t id, size_t plex, Progress& progress) {
+Task<Result<void>> Engine::recover_mirror(uint64_t recovery, size_t plex, Progress& progress) {
     uint64_t stream_id = 0;
     {
         auto guard = co_await gate_.lock();
         UMBRA_CO_TRY(check_running());
         std::set<uint32_t> used;
-        for (const uint64_t member : lineage(id)) {
+        for (const uint64_t member :
+             under_recovery(recovery)) {  // what is dropped here must be on the other plex, for every volume
+            if (!plex_live(find(member)->plexes[1 - plex])) {
+                co_return fail(
+                    Code::kDeviceFailed,
+                    fmt::format("volume {} of the lineage has only the plex that would be built anew", member));
+            }
+        }
+        for (const uint64_t member : under_recovery(recovery)) {
             Node& node = *find(member);
             progress.total_bytes += node.mapped_blocks * kBlockBytes;
             if (const store::Stream* other = store_.stream(node.plexes[1 - plex].stream)) {
@@ -277,11 +294,11 @@ Task<Result<void>> Engine::recover_mirror(uint64_t id, size_t plex, Progress& pr
                            .next_sequence = 1,
                            .open_group = {},
                            .next_row = 0});
-        for (const uint64_t member : lineage(id)) find(member)->plexes[plex].stream = stream_id;
+        for (const uint64_t member : under_recovery(recovery)) find(member)->plexes[plex].stream = stream_id;
         UMBRA_CO_TRY(co_await checkpoint_locked());
     }
-    const auto give_up = [](Engine* self, uint64_t member_of, size_t which) {
-        for (const uint64_t member : self->lineage(member_of)) {
+    const auto give_up = [](Engine* self, uint64_t number, size_t which) {
+        for (const uint64_t member : self->under_recovery(number)) {
             Plex& lost = self->find(member)->plexes[which];
             lost.building = false;
             lost.lost = true;
@@ -303,7 +320,7 @@ Task<Result<void>> Engine::recover_mirror(uint64_t id, size_t plex, Progress& pr
         // The next volume whose parent is done; heads last, so that writes to them stop only for the last difference.
         std::optional<uint64_t> next;
         bool next_is_head = false;
-        for (const uint64_t member : lineage(id)) {
+        for (const uint64_t member : under_recovery(recovery)) {
             const Node& node = *find(member);
             const Node* parent = node.parent == 0 ? nullptr : find(node.parent);
             if (!node.plexes[plex].lost || (parent != nullptr && parent->plexes[plex].lost)) continue;
@@ -371,7 +388,7 @@ Task<Result<void>> Engine::recover_mirror(uint64_t id, size_t plex, Progress& pr
         }
         if (!built) {
             auto guard = co_await gate_.lock();
-            give_up(this, id, plex);
+            give_up(this, recovery, plex);
             if (check_running()) (void)co_await checkpoint_locked();
             co_return std::unexpected(built.error());
         }

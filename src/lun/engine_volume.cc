@@ -18,6 +18,7 @@ namespace {
 constexpr uint64_t kLeafBlocks = store::kPointersPerPage;
 constexpr uint64_t kReadStepBlocks = 256;
 constexpr int kMaxSpaceAttempts = 64;
+constexpr uint64_t kAtomicBlocks = kAtomicWriteBytes / kBlockBytes + 1;  // one more when it begins within a block
 }  // namespace
 
 Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t count, MutableBytes into) {
@@ -124,8 +125,7 @@ Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t cou
 
 Task<Result<void>> Engine::write_blocks(uint64_t id, uint64_t first, Bytes from) {
     const uint64_t count = from.size() / kBlockBytes;
-    UMBRA_CHECK(count > 0 && count * kBlockBytes == from.size() && count <= kAtomicWriteBytes / kBlockBytes &&
-                first / kLeafBlocks == (first + count - 1) / kLeafBlocks);
+    UMBRA_CHECK(count > 0 && count * kBlockBytes == from.size() && count <= kAtomicBlocks);
     int without_space = 0;
     int space_attempts = 0;
     for (;;) {
@@ -140,7 +140,8 @@ Task<Result<void>> Engine::write_blocks(uint64_t id, uint64_t first, Bytes from)
         bool path_lost = false;
         for (size_t p = 0; p < node->plexes.size(); ++p) {
             if (!plex_live(node->plexes[p])) continue;
-            const auto ready = co_await ensure_path(id, p, first, &pins);
+            auto ready = co_await ensure_path(id, p, first, &pins);
+            if (ready) ready = co_await ensure_path(id, p, first + count - 1, &pins);
             if (ready) continue;
             if (ready.error().code != Code::kMediaError || live_streams(*node).size() < 2) co_return ready;
             // This plex cannot say what it maps here: only the others are to be trusted from now on.
@@ -164,7 +165,8 @@ Task<Result<void>> Engine::write_blocks(uint64_t id, uint64_t first, Bytes from)
         for (size_t p = 0; p < node->plexes.size() && ready; ++p) {
             if (!plex_live(node->plexes[p])) continue;
             any = true;
-            ready = lookup(node->plexes[p], node->levels, first).resident;
+            ready = lookup(node->plexes[p], node->levels, first).resident &&
+                    lookup(node->plexes[p], node->levels, first + count - 1).resident;
             if (!ready) break;
             store::Stream* stream = store_.stream(node->plexes[p].stream);
             switch (stream->make_room(count, count, Priority::kHost)) {
@@ -503,10 +505,11 @@ private:
         return {};
     }
 
-    /// The range is locked. Splits at multiples of kAtomicWriteBytes; merges partial first and last blocks.
+    /// The range is locked. Splits what is longer than kAtomicWriteBytes; merges partial first and last blocks.
     Task<Result<void>> write_locked(uint64_t offset, Bytes from) {
         while (!from.empty()) {
-            const uint64_t room = kAtomicWriteBytes - offset % kAtomicWriteBytes;
+            const uint64_t room =
+                from.size() <= kAtomicWriteBytes ? kAtomicWriteBytes : kAtomicWriteBytes - offset % kAtomicWriteBytes;
             const Bytes part = from.first(std::min<uint64_t>(room, from.size()));
             const uint64_t first = offset / kBlockBytes;
             const uint64_t last = (offset + part.size() - 1) / kBlockBytes;

@@ -4,13 +4,20 @@ namespace umbra::lun {
 
 std::string_view to_string(LunType type) {
     switch (type) {
-        case LunType::kSimple: return "simple";
-        case LunType::kSpan: return "span";
-        case LunType::kStripe: return "stripe";
-        case LunType::kMirror: return "mirror";
-        case LunType::kParity: return "parity";
-        case LunType::kDoubleParity: return "double-parity";
-        case LunType::kStripedMirror: return "striped-mirror";
+        case LunType::kSimple:
+            return "simple";
+        case LunType::kSpan:
+            return "span";
+        case LunType::kStripe:
+            return "stripe";
+        case LunType::kMirror:
+            return "mirror";
+        case LunType::kParity:
+            return "parity";
+        case LunType::kDoubleParity:
+            return "double-parity";
+        case LunType::kStripedMirror:
+            return "striped-mirror";
     }
     return "unknown";
 }
@@ -25,19 +32,26 @@ std::optional<LunType> parse_lun_type(std::string_view text) {
 
 std::string_view to_string(Health health) {
     switch (health) {
-        case Health::kHealthy: return "healthy";
-        case Health::kRebuilding: return "rebuilding";
-        case Health::kFailedRedundancy: return "failed-redundancy";
-        case Health::kFailed: return "failed";
+        case Health::kHealthy:
+            return "healthy";
+        case Health::kRebuilding:
+            return "rebuilding";
+        case Health::kFailedRedundancy:
+            return "failed-redundancy";
+        case Health::kFailed:
+            return "failed";
     }
     return "unknown";
 }
 
 std::string_view to_string(DriveState state) {
     switch (state) {
-        case DriveState::kOnline: return "online";
-        case DriveState::kFailed: return "failed";
-        case DriveState::kMissing: return "missing";
+        case DriveState::kOnline:
+            return "online";
+        case DriveState::kFailed:
+            return "failed";
+        case DriveState::kMissing:
+            return "missing";
     }
     return "unknown";
 }

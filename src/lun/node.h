@@ -113,7 +113,7 @@ struct Node {
     std::vector<Plex> plexes;
 
     std::shared_ptr<RangeLock> ranges;  ///< memory only
-    bool recovering = false;            ///< memory only
+    uint64_t recovering = 0;  ///< number of the recovery that works on its lineage; copies inherit it; memory only
 
     uint64_t blocks() const { return size_bytes / store::kBlockBytes; }
 };

@@ -133,7 +133,8 @@ Task<Result<void>> Store::read_slow(ReadItem* item, uint64_t epoch) {
         const auto rebuilt = co_await reconstruct(*location, item->pointer, item->into);
         item->ok = rebuilt.has_value() && *rebuilt;
         if (item->ok && groups.usable(column)) {
-            if (co_await drives.repair(column.drive, offset, item->into)) {
+            const bool repaired = co_await drives.repair(column.drive, offset, item->into);
+            if (repaired) {
                 options.event("block.repaired",
                               fmt::format("a block of drive {} {} and was repaired from parity",
                                           drives.at(column.drive).member.name,

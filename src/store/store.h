@@ -31,7 +31,7 @@ public:
     Store(env::Environment& environment, StoreOptions options);
     ~Store();
 
-    env::Environment& environment;
+    env::Environment environment;
     StoreOptions options;
     Drives drives;
     MetaSpace meta;

@@ -278,6 +278,8 @@ Content Content::frozen(EventNumber start, uint64_t lineage) const {
             if (legal(list, candidate, start)) kept.push_back(candidate);
         }
         for (Candidate& candidate : kept) {
+            // A write longer than the atomic length may be caught half done.
+            if (kept.size() > 1 && candidate.stamp != 0) history_->write(candidate.stamp).crashed = true;
             candidate.inherited = candidate.recovered;
             candidate.issued = candidate.acknowledged = candidate.settled = now;
             candidate.durable = true;
