@@ -51,7 +51,7 @@ Task<Result<OpenedArray>> open_backend(env::Environment& env, env::DiskIo& disks
     std::vector<lun::DriveSpec> drives;
     for (const std::string& path : found.paths) {
         auto device = disks.open(path);
-        if (!device) co_return base::with_context(device.error(), "drive " + path);
+        if (!device) co_return std::unexpected(device.error());
         drives.push_back(drive_spec(path, std::move(*device)));
     }
     lun::EngineOptions options = engine_options(config);
@@ -73,7 +73,7 @@ Task<Result<FormattedArray>> format_drives(env::Environment& env, env::DiskIo& d
     for (const std::string& path : found.paths) {
         // Opened before it is looked at: from here on nobody else writes to it.
         auto device = disks.open(path);
-        if (!device) co_return base::with_context(device.error(), "drive " + path);
+        if (!device) co_return std::unexpected(device.error());
         UMBRA_CO_ASSIGN(const std::string held, describe_content(path));
         if (!held.empty() && !force) {
             co_return fail(Code::kBadState,

@@ -553,8 +553,9 @@ Result<int> ArrayCommands::array_wait_ready() {
     const std::chrono::seconds patience(timeout_s_);
     UMBRA_ASSIGN(ArrayClient * array, client(patience));
     UMBRA_ASSIGN(const auto status, array->status());
-    return show(status,
-                [&](const array::StatusView& view) { out() << "array " << view.name << " is " << view.state << "\n"; });
+    return show(status, [&](const array::StatusView& view) {
+        out() << "array " << view.name << " is ready" << (view.state == "ready" ? "" : " (" + view.state + ")") << "\n";
+    });
 }
 
 // LUNs.
