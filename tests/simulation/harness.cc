@@ -108,6 +108,8 @@ private:
     void cut_power();
     void arm_cut();
     void disarm_cut();
+    /// When a cut is to come in this run, sometimes makes it hit the changing call that begins now.
+    void aim_cut();
     void restore_power();
     Task<void> cut_at(env::Instant at, uint64_t armed);
 
@@ -163,6 +165,7 @@ private:
     }
     void apply(const OpenCall& call);
     std::list<OpenCall>::iterator open_call(OpenCall::Kind kind, const std::string& key) {
+        aim_cut();
         const auto call = open_calls_.emplace(open_calls_.end());
         call->kind = kind;
         call->key = key;
@@ -191,6 +194,7 @@ private:
     bool stopping_ = false;   ///< the run ends without a cut
     uint64_t cut_armed_ = 0;  ///< identifies the present arming
     uint64_t cut_after_operations_ = 0;
+    bool cut_wanted_ = false;
     unsigned run_number_ = 0;
     uint64_t last_key_ = 0;
     uint64_t last_snapshot_call_ = 0;
@@ -257,6 +261,7 @@ Task<void> Run::cut_at(env::Instant at, uint64_t armed) {
 
 void Run::arm_cut() {
     ++cut_armed_;
+    cut_wanted_ = true;
     if (random_.one_in(2)) {
         // Log-uniform, so that the first flushes of a run are hit as well as its middle.
         cut_after_operations_ = 1 + random_.below(uint64_t{1} << (1 + random_.below(12)));
@@ -269,6 +274,16 @@ void Run::arm_cut() {
 void Run::disarm_cut() {
     ++cut_armed_;
     cut_after_operations_ = 0;
+    cut_wanted_ = false;
+}
+
+void Run::aim_cut() {
+    if (!cut_wanted_ || !random_.one_in(10)) return;
+    ++cut_armed_;
+    cut_after_operations_ = random_.one_in(2) ? 1 + random_.below(24) : 0;
+    const auto micros = static_cast<int64_t>(random_.below(cut_after_operations_ != 0 ? 20'000 : 900));
+    env::spawn_detached(cut_at(executor_.now() + std::chrono::microseconds(micros), cut_armed_));
+    trace_.mark("cut.aimed_at_call");
 }
 
 void Run::restore_power() {

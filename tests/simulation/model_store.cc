@@ -255,7 +255,7 @@ public:
             const size_t half = std::min(destination.live.size(), source.live.size()) / 2;
             std::memcpy(destination.live.data(), source.live.data(), half);
             destination.durable = destination.live;
-            UMBRA_CO_TRY(co_await wait());
+            for (int i = 0; i < 4; ++i) UMBRA_CO_TRY(co_await wait());
         }
         destination.live = source.live;
         destination.durable = destination.live;

@@ -64,8 +64,9 @@ Child start(const std::function<Factory()>& factory, Options options, bool repea
         // The second run has other addresses: what depends on them shows.
         std::vector<std::unique_ptr<char[]>> clutter;
         if (repeat) {
-            for (size_t i = 1; i < 400; ++i) clutter.push_back(std::make_unique<char[]>(i * 37 % 3000 + 16));
-            for (size_t i = 0; i < clutter.size(); i += 3) clutter[i].reset();
+            for (size_t size = 16; size <= 4096; size += 16) {
+                for (int i = 0; i < 16; ++i) clutter.push_back(std::make_unique<char[]>(size));
+            }
         }
         const Outcome outcome = run_seed(factory(), options, [&](const std::string& cause) {
             write_all(report[1], "fail " + cause + "\n");
