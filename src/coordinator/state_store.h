@@ -46,8 +46,7 @@ enum class SetState : uint8_t {
     kImporting = 4,    ///< becomes kImportFailed at a restart
     kImported = 5,
     kImportFailed = 6, ///< LUNs are presented to this host, nothing is mounted
-    kDeleting = 7,     ///< finished at a restart
-    kBreaking = 8,     ///< finished at a restart
+    kBreaking = 7,     ///< finished at a restart
 };
 std::string_view to_string(SetState state);
 

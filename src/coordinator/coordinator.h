@@ -1,0 +1,244 @@
+// The VSS coordinator of one host: sequences requesters, file systems and providers (design, section 4).
+//
+// Everything here runs on one executor, without locks. Long operations are Operation objects, as IVssAsync shows them.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/guid.h"
+#include "coordinator/codes.h"
+#include "coordinator/deadline.h"
+#include "coordinator/document.h"
+#include "coordinator/events.h"
+#include "coordinator/provider.h"
+#include "coordinator/state_store.h"
+#include "env/environment.h"
+#include "env/sync.h"
+#include "host/host.h"
+
+namespace umbra::coordinator {
+
+struct Options {
+    std::string machine;                              ///< originating and service machine
+    env::Duration freeze_limit = std::chrono::seconds(60);   ///< PreCommitSnapshots to thaw; never longer
+    env::Duration commit_window = std::chrono::seconds(10);  ///< file systems frozen to thaw; never longer
+    env::Duration prepare_limit = std::chrono::hours(24);    ///< EndPrepareSnapshots
+    env::Duration call_limit = std::chrono::minutes(5);      ///< any other provider call
+    env::Duration arrival_limit = std::chrono::seconds(30);  ///< LUNs that were unmasked show up
+    env::Duration release_patience = std::chrono::seconds(5);
+    env::Duration poll_interval = std::chrono::milliseconds(250);  ///< of a provider's IVssAsync
+    bool safe_mode = false;                           ///< the documents' WinPE and Safe mode: no resynchronisation
+};
+
+/// IVssAsync: what runs, how far it is, how it ended.
+struct Operation {
+    explicit Operation(env::Executor& executor) : done(executor) {}
+    base::Guid id;
+    std::string kind;
+    ComCode result = vss::kAsyncPending;
+    std::string message;
+    uint32_t percent = 0;
+    std::string step;
+    bool cancel_requested = false;
+    std::function<void()> on_cancel;  ///< optional: what makes a waiting step end sooner
+    env::Event done;
+
+    bool running() const { return result == vss::kAsyncPending; }
+};
+using OperationPtr = std::shared_ptr<Operation>;  // shared by the requester's handle and the task that works
+
+class Session;
+using SessionPtr = std::shared_ptr<Session>;  // shared by the table of sessions and calls under way
+
+class Coordinator {
+public:
+    /// All references outlive the coordinator.
+    Coordinator(env::Environment environment, host::HostOps& host, StateStore& store, ProviderRegistry& providers,
+                EventLog& events, Options options);
+    ~Coordinator();
+    Coordinator(const Coordinator&) = delete;
+    Coordinator& operator=(const Coordinator&) = delete;
+
+    /// First of all thaws what an earlier run left frozen; then finishes or undoes what it left half done. An error
+    /// means that the state cannot be read: nothing may be served.
+    env::Task<base::Result<void>> start();
+    /// Releases every session and waits until nothing runs any more. A resynchronisation is left to its journal.
+    env::Task<void> stop();
+
+    SessionPtr open_session(std::string client);
+    SessionPtr find_session(const base::Guid& id);
+    /// IVssBackupComponents' last Release, or its death.
+    env::Task<void> close_session(base::Guid id);
+
+    OperationPtr find_operation(const base::Guid& id);
+    /// IVssAsync::Cancel's code.
+    ComCode cancel_operation(const base::Guid& id);
+    void release_operation(const base::Guid& id);
+    std::vector<OperationPtr> operations() const;
+
+    const std::map<base::Guid, SetRecord>& sets() const { return sets_; }
+    bool creation_in_progress() const { return creation_ != nullptr; }
+    size_t session_count() const { return sessions_.size(); }
+    const Options& options() const { return options_; }
+    EventLog& events() { return events_; }
+
+    /// `umbra shadow cleanup SET`: takes a set whose import failed, or that was transported, off this host and forgets
+    /// it. The LUNs themselves stay in their array. Answers how many were detached.
+    env::Task<Answer<uint32_t>> cleanup_set(base::Guid set);
+    /// The free function of the same name.
+    env::Task<Answer<bool>> is_volume_snapshotted(std::string volume);
+
+private:
+    friend class Session;
+
+    struct Member {  // one volume of the set being created
+        host::Volume volume;
+        std::vector<std::string> devices;  // parallel to the snapshot's sources
+        std::vector<LunInformation> luns;  // as AreLunsSupported left them
+    };
+    struct Creation {
+        base::Guid session;
+        SetRecord record;
+        std::vector<Member> members;         // parallel to record.snapshots
+        std::vector<Provider*> participants; // in the order in which they joined
+        std::set<Provider*> aborted;         // AbortSnapshots was sent
+        bool ending_prepare = false;         // EndPrepareSnapshots is under way
+        bool providers_told = false;         // EndPrepareSnapshots has been called at least once
+        bool abort_requested = false;
+        bool running = false;                // DoSnapshotSet works
+        std::vector<Intent> flag_intents;
+    };
+    struct RecoveryEntry {
+        SnapshotRecord snapshot;
+        host::Volume destination;
+    };
+
+    // coordinator.cc
+    base::Guid new_id() { return environment_.random.guid(); }
+    env::Instant deadline(env::Duration limit) const { return environment_.executor.now() + limit; }
+    Answer<> save(StateChange change);
+    Answer<> save(const SetRecord& set);
+    OperationPtr new_operation(std::string kind);
+    /// `work` is called once, at once; what it returns runs in the background.
+    OperationPtr start_operation(std::string kind, const std::function<env::Task<Answer<ComCode>>(OperationPtr)>& work);
+    env::Task<void> run_operation(OperationPtr operation, env::Task<Answer<ComCode>> work);
+    /// Awaits one provider call: deadline, translation of its code (vss.md 2.4), one event when it failed.
+    template <class Reply>
+    env::Task<Answer<Reply>> call(Provider* provider, const char* method, base::Guid set, env::Instant until,
+                                  env::Task<Reply> task);
+    Failure provider_failure(Provider& provider, const char* method, const base::Guid& set, const ProviderReply& reply);
+    env::Task<Answer<bool>> has_ex(Provider* provider);
+    int64_t timestamp() const;
+
+    // creation.cc
+    env::Task<Answer<base::Guid>> start_snapshot_set(base::Guid session, uint32_t context, env::Duration wait);
+    env::Task<Answer<base::Guid>> add_to_snapshot_set(Creation* creation, std::string volume, base::Guid provider);
+    env::Task<Answer<Member>> describe_volume(std::string volume, std::vector<SourceLun>* sources);
+    env::Task<Answer<Provider*>> select_provider(Member* member, uint32_t context, base::Guid wanted);
+    env::Task<Answer<bool>> is_volume_supported(std::string volume, uint32_t context, base::Guid provider);
+    env::Task<Answer<ComCode>> create(OperationPtr operation, SessionPtr session);
+    env::Task<Answer<>> prepare(Creation* creation);
+    env::Task<Answer<>> write_source_flags(Creation* creation);
+    env::Task<Answer<>> hold_and_commit(Creation* creation);
+    env::Task<Answer<>> commit_all(Creation* creation, env::Instant until);
+    env::Task<Answer<>> finish(Creation* creation);
+    env::Task<void> commit_one(Provider* provider, base::Guid set, env::Instant until, Answer<>* result);
+    env::Task<void> restore_source_flags(std::vector<Intent> intents);
+    void request_abort(Creation* creation);
+    env::Task<void> send_abort(Provider* provider, base::Guid set);
+    /// Takes everything back that the set has caused so far; forgets it. `tell`: send AbortSnapshots.
+    env::Task<void> undo_set(SetRecord record, std::vector<Provider*> participants, std::set<Provider*> already_told,
+                             bool tell);
+    void end_creation();
+
+    // surface.cc
+    struct Surfaced {
+        Answer<> result;
+        std::string device_object;
+    };
+    /// LocateLuns, rescan, FillInLunInfo, match, signature, mount (hidden, read-only). One result a snapshot. An error
+    /// is LocateLuns': nothing was presented.
+    env::Task<Answer<std::vector<Surfaced>>> surface(base::Guid set, std::vector<SnapshotRecord> snapshots);
+    /// The disk's LUN as the provider describes it; nullopt: a foreign LUN.
+    env::Task<std::optional<LunInformation>> identify(Provider* provider, std::string device, LunInformation lun);
+    env::Task<Answer<>> refuse_foreign_targets(const SetRecord* record);
+    env::Task<Surfaced> mount_one(SnapshotRecord snapshot, std::map<std::string, host::Disk> disks);
+    env::Task<void> separate_signature(host::Disk disk, LunInformation lun);
+    env::Task<Answer<ComCode>> import(OperationPtr operation, SessionPtr session);
+
+    // sets.cc
+    SetRecord* find_set_of(const base::Guid& snapshot);
+    SnapshotRecord* find_snapshot(const base::Guid& snapshot);
+    env::Task<Answer<>> drop_snapshot(base::Guid snapshot);
+    env::Task<Answer<>> hide_snapshot(SnapshotRecord* snapshot);
+    /// FillInLunInfo, detach, OnLunEmpty. `may_be_gone`: a LUN that its provider no longer knows is success.
+    env::Task<Answer<>> release_lun(base::Guid set, base::Guid provider, LunInformation lun, bool may_be_gone);
+    bool lun_shared(const LunInformation& lun, const base::Guid& but_snapshot) const;
+    struct Deleted {
+        uint32_t count = 0;
+        base::Guid failed;
+        Answer<> result;
+    };
+    env::Task<Deleted> delete_snapshots(base::Guid object, uint32_t type);
+    env::Task<Answer<>> break_set(base::Guid set, uint32_t flags);
+    env::Task<Answer<>> finish_break(base::Guid set);
+    env::Task<Answer<std::string>> expose(base::Guid snapshot, uint32_t attributes, bool has_path, std::string target);
+    env::Task<Answer<>> unexpose(base::Guid snapshot);
+    env::Task<void> auto_release(std::vector<base::Guid> sets);
+
+    // recovery_set.cc
+    env::Task<Answer<RecoveryEntry>> add_to_recovery_set(Document document, base::Guid snapshot, std::string destination,
+                                                         bool original);
+    env::Task<Answer<OperationPtr>> recover_set(std::vector<RecoveryEntry> entries, uint32_t flags);
+    env::Task<Answer<Intent>> plan_recovery(std::vector<RecoveryEntry> entries, uint32_t flags);
+    env::Task<Answer<>> check_unselected(std::string disk, std::vector<RecoveryEntry> entries);
+    env::Task<Answer<ComCode>> run_recovery(OperationPtr operation, Intent intent, uint64_t async);
+    env::Task<Answer<ComCode>> wait_for_resync(OperationPtr operation, Provider* provider, uint64_t async);
+    env::Task<Answer<>> write_identities(Intent intent);
+    env::Task<Answer<>> write_identity(Intent::Destination destination, uint32_t flags);
+    env::Task<void> give_back(Intent intent, bool mount);
+    env::Task<Answer<ComCode>> resume_recovery(OperationPtr operation, Intent intent);
+
+    // startup.cc
+    env::Task<void> settle_leftovers(State state);
+    env::Task<void> settle_set(SetRecord record);
+    env::Task<void> surface_again(base::Guid set);
+
+    env::Environment environment_;
+    host::HostOps& host_;
+    StateStore& store_;
+    ProviderRegistry& providers_;
+    EventLog& events_;
+    Options options_;
+
+    std::map<base::Guid, SetRecord> sets_;  // everything but the set being created
+    std::map<base::Guid, SessionPtr> sessions_;
+    std::map<base::Guid, OperationPtr> operations_;
+    std::unique_ptr<Creation> creation_;
+    bool resync_running_ = false;
+    bool stopping_ = false;
+    env::TaskGroup background_;  // last: its tasks use all of the above
+};
+
+template <class Reply>
+env::Task<Answer<Reply>> Coordinator::call(Provider* provider, const char* method, base::Guid set, env::Instant until,
+                                           env::Task<Reply> task) {
+    std::optional<Reply> reply =
+        co_await with_deadline<Reply>(environment_.executor, background_, std::move(task), until);
+    if (!reply) {
+        Reply late;
+        late.lost = std::string(method) + " did not return in time";
+        provider->give_up(late.lost);
+        co_return std::unexpected(provider_failure(*provider, method, set, late));
+    }
+    if (reply->lost.empty() && reply->code == vss::kOk) co_return std::move(*reply);
+    co_return std::unexpected(provider_failure(*provider, method, set, *reply));
+}
+
+}  // namespace umbra::coordinator
