@@ -58,6 +58,12 @@ using SessionPtr = std::shared_ptr<Session>;  // shared by the table of sessions
 
 class Coordinator {
 public:
+    struct Deleted {
+        uint32_t count = 0;
+        base::Guid failed;  ///< the first that could not be deleted
+        Answer<> result;
+    };
+
     /// All references outlive the coordinator.
     Coordinator(env::Environment environment, host::HostOps& host, StateStore& store, ProviderRegistry& providers,
                 EventLog& events, Options options);
@@ -180,11 +186,6 @@ private:
     /// FillInLunInfo, detach, OnLunEmpty. `may_be_gone`: a LUN that its provider no longer knows is success.
     env::Task<Answer<>> release_lun(base::Guid set, base::Guid provider, LunInformation lun, bool may_be_gone);
     bool lun_shared(const LunInformation& lun, const base::Guid& but_snapshot) const;
-    struct Deleted {
-        uint32_t count = 0;
-        base::Guid failed;
-        Answer<> result;
-    };
     env::Task<Deleted> delete_snapshots(base::Guid object, uint32_t type);
     env::Task<Answer<>> break_set(base::Guid set, uint32_t flags);
     env::Task<Answer<>> finish_break(base::Guid set);

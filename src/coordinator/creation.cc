@@ -16,12 +16,6 @@ namespace {
 constexpr uint32_t kCopyFlags =
     host::kFlagReadOnly | host::kFlagHidden | host::kFlagNoDriveLetter | host::kFlagShadowCopy;
 
-std::vector<LunInformation> lun_list(const std::vector<SourceLun>& sources) {
-    std::vector<LunInformation> luns;
-    for (const SourceLun& source : sources) luns.push_back(source.lun);
-    return luns;
-}
-
 std::chrono::milliseconds milliseconds(env::Duration duration) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(duration);
 }

@@ -10,6 +10,7 @@
 
 #include "base/guid.h"
 #include "base/result.h"
+#include "coordinator/codes.h"
 #include "coordinator/state_store.h"
 
 namespace umbra::coordinator {

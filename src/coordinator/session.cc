@@ -369,7 +369,9 @@ Answer<std::vector<SnapshotRecord>> Session::query_snapshots(const Guid& object,
             out.push_back(snapshot);
         }
     }
-    std::ranges::stable_sort(out, {}, &SnapshotRecord::created);
+    std::ranges::sort(out, [](const SnapshotRecord& a, const SnapshotRecord& b) {
+        return std::pair(a.created, a.id) < std::pair(b.created, b.id);
+    });
     return out;
 }
 

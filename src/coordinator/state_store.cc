@@ -1,5 +1,7 @@
 #include "coordinator/state_store.h"
 
+#include <algorithm>
+
 #include "base/bytes.h"
 
 namespace umbra::coordinator {
