@@ -122,6 +122,17 @@ void Coordinator::release_operation(const base::Guid& id) {
     }
 }
 
+namespace {
+Task<bool> until_done(OperationPtr operation) {
+    co_await operation->done.wait();
+    co_return true;
+}
+}  // namespace
+
+Task<void> Coordinator::wait_operation(OperationPtr operation, env::Instant until) {
+    (void)co_await with_deadline<bool>(environment_.executor, background_, until_done(operation), until);
+}
+
 std::vector<OperationPtr> Coordinator::operations() const {
     std::vector<OperationPtr> all;
     for (const auto& [id, operation] : operations_) all.push_back(operation);

@@ -86,6 +86,8 @@ public:
     /// IVssAsync::Cancel's code.
     ComCode cancel_operation(const base::Guid& id);
     void release_operation(const base::Guid& id);
+    /// Returns when it has ended, or at `until`.
+    env::Task<void> wait_operation(OperationPtr operation, env::Instant until);
     std::vector<OperationPtr> operations() const;
 
     const std::map<base::Guid, SetRecord>& sets() const { return sets_; }

@@ -243,6 +243,7 @@ Task<Answer<ComCode>> Coordinator::wait_for_resync(OperationPtr operation, Provi
     bool cancelled = false;
     operation->step = "resync";
     for (;;) {
+        if (stopping_) co_return refuse(vss::kAsyncPending, "umbra-hostd ends; its next start takes this up again");
         if (operation->cancel_requested && !cancelled) {
             cancelled = true;
             // What Cancel answers does not matter: the state that follows does.
@@ -269,7 +270,8 @@ Task<Answer<ComCode>> Coordinator::run_recovery(OperationPtr operation, Intent i
     Provider* provider = providers_.find(intent.provider);
     Answer<ComCode> copied = co_await wait_for_resync(operation, provider, async);
     co_await provider->release_async(async);
-    if (!copied && copied.error().code == vss::kUnexpectedProviderError && !stopping_) {
+    if (stopping_ && !copied) co_return vss::kAsyncCancelled;  // of this object; the journal keeps the work
+    if (!copied && copied.error().code == vss::kUnexpectedProviderError) {
         // The surrogate died or lost its object; the copy in the array may go on. The journal says what to do.
         events_.warning(EventId::kRecoverResumed, "the provider was lost during a resynchronisation: it is started again",
                         {{"provider", provider->info().name}});
@@ -406,6 +408,7 @@ Task<Answer<ComCode>> Coordinator::resume_recovery(OperationPtr operation, Inten
                                 started ? "ResyncLuns gave no IVssAsync" : started.error().message);
             }
         }
+        if (stopping_ && !copied) co_return vss::kAsyncCancelled;
         if (!copied || *copied == vss::kAsyncCancelled) {
             events_.error(EventId::kRecoverFailed,
                           "an interrupted resynchronisation could not be taken up again: " +
