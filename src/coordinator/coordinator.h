@@ -81,6 +81,8 @@ public:
     SessionPtr find_session(const base::Guid& id);
     /// IVssBackupComponents' last Release, or its death.
     env::Task<void> close_session(base::Guid id);
+    /// The same without waiting for it.
+    void abandon_session(const base::Guid& id) { background_.spawn(close_session(id)); }
 
     OperationPtr find_operation(const base::Guid& id);
     /// IVssAsync::Cancel's code.

@@ -4,6 +4,7 @@
 #include <vss.grpc.pb.h>
 
 #include <future>
+#include <mutex>
 
 #include "coordinator/session.h"
 
@@ -108,10 +109,10 @@ class SessionStream final : public grpc::ServerWriteReactor<v1::SessionOpened> {
 public:
     SessionStream(ServiceContext& context, std::string client) : context_(context) {
         context_.executor.post([this, client] {
-            const SessionPtr session = context_.coordinator.open_session(client);
-            id_ = session->id();
+            id_ = context_.coordinator.open_session(client)->id();
             opened_.set_session(id_.text());
-            StartWrite(&opened_);
+            std::lock_guard lock(mutex_);
+            if (!finished_) StartWrite(&opened_);
         });
     }
     void OnWriteDone(bool ok) override {
@@ -119,20 +120,23 @@ public:
     }
     void OnCancel() override { finish(); }
     void OnDone() override {
-        ServiceContext& context = context_;
-        const Guid id = id_;
-        context.executor.post([&context, id] { env::spawn_detached(context.coordinator.close_session(id)); });
-        delete this;
+        // Behind the opening in the executor's queue, so that it finds what it is to close.
+        context_.executor.post([this] {
+            context_.coordinator.abandon_session(id_);
+            delete this;
+        });
     }
 
 private:
     void finish() {
-        if (!finished_.exchange(true)) Finish(Status::OK);
+        std::lock_guard lock(mutex_);
+        if (!std::exchange(finished_, true)) Finish(Status::OK);
     }
     ServiceContext& context_;
-    Guid id_;
+    Guid id_;  // executor's
     v1::SessionOpened opened_;
-    std::atomic<bool> finished_ = false;
+    std::mutex mutex_;
+    bool finished_ = false;
 };
 
 class VssService final : public v1::Vss::WithCallbackMethod_OpenSession<v1::Vss::Service> {
@@ -448,9 +452,10 @@ private:
     Task<bool> wait_operation(Guid id, uint32_t timeout_ms) {
         const OperationPtr one = context_.coordinator.find_operation(id);
         if (!one || !one->running()) co_return true;
-        const env::Instant until = timeout_ms == 0xffffffffu
-                                       ? env::Instant{INT64_MAX}
-                                       : context_.executor.now() + std::chrono::milliseconds(timeout_ms);
+        constexpr uint32_t kInfinite = 0xffffffff;
+        const env::Duration limit = timeout_ms == kInfinite ? env::Duration(std::chrono::hours(24 * 365))
+                                                            : env::Duration(std::chrono::milliseconds(timeout_ms));
+        const env::Instant until = context_.executor.now() + limit;
         co_await context_.coordinator.wait_operation(one, until);
         co_return true;
     }
