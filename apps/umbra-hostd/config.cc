@@ -1,12 +1,11 @@
 #include "config.h"
 
 #include <fmt/format.h>
+#include <toml++/toml.h>
 #include <unistd.h>
 
 #include <filesystem>
 #include <set>
-#define TOML_EXCEPTIONS 0
-#include <toml++/toml.h>
 
 namespace umbra::hostd {
 
@@ -148,12 +147,12 @@ Result<ProviderConfig> parse_provider(const toml::table* table, const Config& co
 }  // namespace
 
 Result<Config> parse_config(std::string_view text, const std::string& directory, const std::string& program_directory) {
-    const toml::parse_result parsed = toml::parse(text);
-    if (!parsed) {
-        return fail(Code::kInvalidArgument, fmt::format("line {}: {}", parsed.error().source().begin.line,
-                                                        parsed.error().description()));
+    toml::table root;
+    try {
+        root = toml::parse(text);
+    } catch (const toml::parse_error& error) {
+        return fail(Code::kInvalidArgument, fmt::format("line {}: {}", error.source().begin.line, error.description()));
     }
-    const toml::table& root = parsed.table();
     for (const auto& [key, node] : root) {
         if (key.str() != "hostd" && key.str() != "array" && key.str() != "iscsi" && key.str() != "limits" && key.str() != "provider") {
             return fail(Code::kInvalidArgument, fmt::format("unknown section {}", key.str()));

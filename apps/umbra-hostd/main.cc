@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <grp.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/service_type.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -12,6 +13,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "config.h"
 #include "coordinator/coordinator.h"
@@ -52,7 +54,7 @@ public:
 
 Result<std::string> read_file(const std::string& path) {
     std::ifstream in(path);
-    if (!in) return fail_errno(errno, path);
+    if (!in) return base::fail_errno(errno, path);
     std::ostringstream out;
     out << in.rdbuf();
     return std::move(out).str();

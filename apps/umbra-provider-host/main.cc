@@ -1,6 +1,7 @@
 // Runs one provider in a process of its own, for umbra-hostd, which it does not outlive.
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/codegen/service_type.h>
 #include <grpcpp/server_posix.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -8,7 +9,8 @@
 
 #include <charconv>
 #include <cstdio>
-#include <cstring>
+#include <optional>
+#include <string>
 
 #include "base/guid.h"
 #include "com/text.h"
