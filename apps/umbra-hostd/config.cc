@@ -62,7 +62,9 @@ class Table {
 public:
     Table(const toml::table* table, std::string name) : table_(table), name_(std::move(name)) {}
 
-    Result<std::string> text(const char* key, std::string fallback) { return get<std::string>(key, std::move(fallback), "text"); }
+    Result<std::string> text(const char* key, std::string fallback) {
+        return get<std::string>(key, std::move(fallback), "text");
+    }
     Result<bool> flag(const char* key, bool fallback) { return get<bool>(key, fallback, "true or false"); }
     Result<int64_t> number(const char* key, int64_t fallback, int64_t low, int64_t high) {
         UMBRA_ASSIGN(const int64_t value, get<int64_t>(key, fallback, "a number"));
@@ -121,7 +123,8 @@ Result<ProviderConfig> parse_provider(const toml::table* table, const Config& co
     const auto guid = [&](const char* key, const char* fallback) -> Result<base::Guid> {
         UMBRA_ASSIGN(const std::string text, in.text(key, fallback));
         const auto parsed = base::Guid::parse(text);
-        if (!parsed || parsed->is_null()) return fail(Code::kInvalidArgument, fmt::format("provider.{} is no GUID", key));
+        if (!parsed || parsed->is_null())
+            return fail(Code::kInvalidArgument, fmt::format("provider.{} is no GUID", key));
         return *parsed;
     };
     UMBRA_ASSIGN(out.id, guid("id", kProviderId));
@@ -154,7 +157,8 @@ Result<Config> parse_config(std::string_view text, const std::string& directory,
         return fail(Code::kInvalidArgument, fmt::format("line {}: {}", error.source().begin.line, error.description()));
     }
     for (const auto& [key, node] : root) {
-        if (key.str() != "hostd" && key.str() != "array" && key.str() != "iscsi" && key.str() != "limits" && key.str() != "provider") {
+        if (key.str() != "hostd" && key.str() != "array" && key.str() != "iscsi" && key.str() != "limits" &&
+            key.str() != "provider") {
             return fail(Code::kInvalidArgument, fmt::format("unknown section {}", key.str()));
         }
     }
@@ -218,7 +222,8 @@ Result<Config> parse_config(std::string_view text, const std::string& directory,
 }
 
 std::string default_config() {
-    return fmt::format(R"(# umbra-hostd. Every key is shown with its default; relative paths start at this file's directory.
+    return fmt::format(
+        R"(# umbra-hostd. Every key is shown with its default; relative paths start at this file's directory.
 [hostd]
 machine = "{}"
 socket = "host.sock"          # requesters: UMBRA_HOST=unix:…; 0660
@@ -250,7 +255,7 @@ library = ""                  # libumbra-hwprv.so beside this installation's pro
 arrays = ["unix:array.sock"]
 environment = {{}}              # added to the provider's process
 )",
-                       host_name(), initiator_for(host_name()), kProviderId, kProviderClass, kProviderVersionId);
+        host_name(), initiator_for(host_name()), kProviderId, kProviderClass, kProviderVersionId);
 }
 
 }  // namespace umbra::hostd

@@ -133,7 +133,8 @@ Result<void> serve(const Config& config) {
         options.info.name = provider.name;
         options.info.version = provider.version;
         registry.surrogates.push_back(coordinator::make_surrogate(
-            *loop, std::move(options), [&events](const coordinator::ProviderInfo& info, coordinator::ReportedEvent event) {
+            *loop, std::move(options),
+            [&events](const coordinator::ProviderInfo& info, coordinator::ReportedEvent event) {
                 std::map<std::string, std::string> fields{{"provider", info.name},
                                                           {"provider event", std::to_string(event.id)}};
                 constexpr uint32_t kError = 1;
@@ -224,8 +225,7 @@ int main_of(int argc, char** argv) {
         return help ? 0 : 2;
     }
     std::error_code error;
-    const std::string program =
-        std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
+    const std::string program = std::filesystem::read_symlink("/proc/self/exe", error).parent_path().string();
     const std::string directory = std::filesystem::absolute(config_path, error).parent_path().string();
     const auto text = read_file(config_path);
     if (!text) {

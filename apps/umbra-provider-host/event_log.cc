@@ -51,9 +51,9 @@ EXPORTED BOOL ReportEventW(HANDLE hEventLog, WORD wType, WORD, DWORD dwEventID, 
                            LPCWSTR* lpStrings, LPVOID) {
     if (hEventLog == nullptr || (wNumStrings > 0 && lpStrings == nullptr)) return FALSE;
     umbra::provider_host::LoggedEvent event;
-    event.unix_ms = std::chrono::duration_cast<std::chrono::milliseconds>(
-                        std::chrono::system_clock::now().time_since_epoch())
-                        .count();
+    event.unix_ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+            .count();
     event.type = wType;
     event.id = dwEventID;
     event.source = *static_cast<std::string*>(hEventLog);

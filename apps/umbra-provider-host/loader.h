@@ -10,9 +10,9 @@ namespace umbra::provider_host {
 
 struct LoadedProvider {
     com::Ptr<IVssHardwareSnapshotProvider> hardware;
-    com::Ptr<IVssHardwareSnapshotProviderEx> ex;                ///< empty: an older provider
+    com::Ptr<IVssHardwareSnapshotProviderEx> ex;  ///< empty: an older provider
     com::Ptr<IVssProviderCreateSnapshotSet> create_snapshot_set;
-    com::Ptr<IVssProviderNotifications> notifications;          ///< optional
+    com::Ptr<IVssProviderNotifications> notifications;  ///< optional
     HRESULT on_load = S_OK;
     std::string failure;  ///< not empty: nothing may be called
 };

@@ -29,7 +29,8 @@ int main(int argc, char** argv) {
         if (name == "--class") class_id = umbra::base::Guid::parse(value);
     }
     if (channel < 0 || library.empty() || !class_id || fcntl(channel, F_GETFL) < 0) {
-        std::fprintf(stderr, "umbra-provider-host is started by umbra-hostd: --channel FD --library FILE --class GUID\n");
+        std::fprintf(stderr,
+                     "umbra-provider-host is started by umbra-hostd: --channel FD --library FILE --class GUID\n");
         return 2;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);

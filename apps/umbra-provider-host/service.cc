@@ -178,8 +178,8 @@ public:
         Names names(request->devices());
         if (!provider_.hardware || names.size() != static_cast<size_t>(luns.count())) return unfit();
         BOOL supported = FALSE;
-        const HRESULT result = provider_.hardware->AreLunsSupported(
-            luns.count(), static_cast<LONG>(request->context()), names.data(), luns.data(), &supported);
+        const HRESULT result = provider_.hardware->AreLunsSupported(luns.count(), static_cast<LONG>(request->context()),
+                                                                    names.data(), luns.data(), &supported);
         reply->set_hresult(number(result));
         reply->set_supported(supported != FALSE);
         luns.write_to(reply->mutable_luns());
@@ -267,9 +267,8 @@ public:
         LunArray snapshots(request->snapshots());
         LunArray originals(request->originals());
         if (!provider_.ex || snapshots.count() != originals.count()) return unfit();
-        reply->set_hresult(number(provider_.ex->OnLunStateChange(snapshots.data(), originals.data(),
-                                                                 static_cast<DWORD>(snapshots.count()),
-                                                                 request->flags())));
+        reply->set_hresult(number(provider_.ex->OnLunStateChange(
+            snapshots.data(), originals.data(), static_cast<DWORD>(snapshots.count()), request->flags())));
         return Status::OK;
     }
     Status ResyncLuns(ServerContext*, const v1::ResyncLunsRequest* request, v1::AsyncReply* reply) override {
@@ -277,8 +276,8 @@ public:
         LunArray targets(request->targets());
         if (!provider_.ex || sources.count() != targets.count()) return unfit();
         com::Ptr<IVssAsync> async;
-        const HRESULT result = provider_.ex->ResyncLuns(sources.data(), targets.data(),
-                                                        static_cast<DWORD>(sources.count()), async.put());
+        const HRESULT result =
+            provider_.ex->ResyncLuns(sources.data(), targets.data(), static_cast<DWORD>(sources.count()), async.put());
         reply->set_hresult(number(result));
         if (SUCCEEDED(result) && async) {
             std::lock_guard lock(mutex_);
@@ -291,8 +290,8 @@ public:
         LunArray snapshots(request->snapshots());
         LunArray originals(request->originals());
         if (!provider_.ex || snapshots.count() != originals.count()) return unfit();
-        reply->set_hresult(number(provider_.ex->OnReuseLuns(snapshots.data(), originals.data(),
-                                                            static_cast<DWORD>(snapshots.count()))));
+        reply->set_hresult(number(
+            provider_.ex->OnReuseLuns(snapshots.data(), originals.data(), static_cast<DWORD>(snapshots.count()))));
         return Status::OK;
     }
 
@@ -327,7 +326,8 @@ public:
         return Status::OK;
     }
 
-    Status WatchEvents(ServerContext* context, const v1::Empty*, grpc::ServerWriter<v1::ProviderEvent>* writer) override {
+    Status WatchEvents(ServerContext* context, const v1::Empty*,
+                       grpc::ServerWriter<v1::ProviderEvent>* writer) override {
         while (!context->IsCancelled()) {
             const std::optional<LoggedEvent> event = event_queue().pop(std::chrono::milliseconds(500));
             if (!event) continue;
@@ -344,7 +344,8 @@ public:
 
 private:
     static Status unfit() {
-        return {grpc::StatusCode::FAILED_PRECONDITION, "the provider does not offer that interface, or the arrays differ"};
+        return {grpc::StatusCode::FAILED_PRECONDITION,
+                "the provider does not offer that interface, or the arrays differ"};
     }
     Status for_set(HRESULT (IVssProviderCreateSnapshotSet::*method)(VSS_ID), const v1::SetRequest* request,
                    v1::Reply* reply) {

@@ -63,7 +63,9 @@ inline constexpr ComCode kNonTransportableBcd = 0x800423FD;
 inline constexpr ComCode kCannotRevertDiskId = 0x800423FE;
 inline constexpr ComCode kResyncInProgress = 0x800423FF;
 
-inline bool failed(ComCode code) { return (code & 0x80000000u) != 0; }
+inline bool failed(ComCode code) {
+    return (code & 0x80000000u) != 0;
+}
 /// "VSS_E_BAD_STATE", or "0x…" for a number without a name.
 std::string name(ComCode code);
 

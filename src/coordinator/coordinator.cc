@@ -143,9 +143,8 @@ std::vector<OperationPtr> Coordinator::operations() const {
 
 Failure Coordinator::provider_failure(Provider& provider, const char* method, const base::Guid& set,
                                       const ProviderReply& reply) {
-    std::map<std::string, std::string> fields{{"provider", provider.info().name},
-                                              {"provider id", provider.info().id.text()},
-                                              {"method", method}};
+    std::map<std::string, std::string> fields{
+        {"provider", provider.info().name}, {"provider id", provider.info().id.text()}, {"method", method}};
     if (!set.is_null()) fields["set"] = set.text();
     if (!reply.lost.empty()) {
         fields["remedy"] = "look for the provider's own messages; it is started again at its next use";
@@ -154,10 +153,9 @@ Failure Coordinator::provider_failure(Provider& provider, const char* method, co
         return {vss::kUnexpectedProviderError, std::move(text)};
     }
     fields["code"] = vss::name(reply.code);
-    const bool documented = is_allowed_failure(reply.code) ||
-                            (reply.code == vss::kNotImplemented && may_be_unimplemented(method));
-    std::string text =
-        fmt::format("provider {}: {} returned {}", provider.info().name, method, vss::name(reply.code));
+    const bool documented =
+        is_allowed_failure(reply.code) || (reply.code == vss::kNotImplemented && may_be_unimplemented(method));
+    std::string text = fmt::format("provider {}: {} returned {}", provider.info().name, method, vss::name(reply.code));
     if (documented) {
         fields["remedy"] = "see the provider's own entry before this one, and the state of its array";
         events_.error(EventId::kProviderFailed, text, std::move(fields));

@@ -25,7 +25,7 @@
 namespace umbra::coordinator {
 
 struct Options {
-    std::string machine;                              ///< originating and service machine
+    std::string machine;                                     ///< originating and service machine
     env::Duration freeze_limit = std::chrono::seconds(60);   ///< PreCommitSnapshots to thaw; never longer
     env::Duration commit_window = std::chrono::seconds(10);  ///< file systems frozen to thaw; never longer
     env::Duration prepare_limit = std::chrono::hours(24);    ///< EndPrepareSnapshots
@@ -33,7 +33,7 @@ struct Options {
     env::Duration arrival_limit = std::chrono::seconds(30);  ///< LUNs that were unmasked show up
     env::Duration release_patience = std::chrono::seconds(5);
     env::Duration poll_interval = std::chrono::milliseconds(250);  ///< of a provider's IVssAsync
-    bool safe_mode = false;                           ///< the documents' WinPE and Safe mode: no resynchronisation
+    bool safe_mode = false;  ///< the documents' WinPE and Safe mode: no resynchronisation
 };
 
 /// IVssAsync: what runs, how far it is, how it ended.
@@ -115,13 +115,13 @@ private:
     struct Creation {
         base::Guid session;
         SetRecord record;
-        std::vector<Member> members;         // parallel to record.snapshots
-        std::vector<Provider*> participants; // in the order in which they joined
-        std::set<Provider*> aborted;         // AbortSnapshots was sent
-        bool ending_prepare = false;         // EndPrepareSnapshots is under way
-        bool providers_told = false;         // EndPrepareSnapshots has been called at least once
+        std::vector<Member> members;          // parallel to record.snapshots
+        std::vector<Provider*> participants;  // in the order in which they joined
+        std::set<Provider*> aborted;          // AbortSnapshots was sent
+        bool ending_prepare = false;          // EndPrepareSnapshots is under way
+        bool providers_told = false;          // EndPrepareSnapshots has been called at least once
         bool abort_requested = false;
-        bool running = false;                // DoSnapshotSet works
+        bool running = false;  // DoSnapshotSet works
         std::vector<Intent> flag_intents;
     };
     struct RecoveryEntry {
@@ -198,8 +198,8 @@ private:
     env::Task<void> auto_release(std::vector<base::Guid> sets);
 
     // recovery_set.cc
-    env::Task<Answer<RecoveryEntry>> add_to_recovery_set(Document document, base::Guid snapshot, std::string destination,
-                                                         bool original);
+    env::Task<Answer<RecoveryEntry>> add_to_recovery_set(Document document, base::Guid snapshot,
+                                                         std::string destination, bool original);
     env::Task<Answer<OperationPtr>> recover_set(std::vector<RecoveryEntry> entries, uint32_t flags);
     env::Task<Answer<Intent>> plan_recovery(std::vector<RecoveryEntry> entries, uint32_t flags);
     env::Task<Answer<>> check_unselected(std::string disk, std::vector<RecoveryEntry> entries);

@@ -98,7 +98,9 @@ protected:
         close(host, session);
         return out;
     }
-    void close(TestHost& host, const SessionPtr& session) { run(executor, host.coordinator->close_session(session->id())); }
+    void close(TestHost& host, const SessionPtr& session) {
+        run(executor, host.coordinator->close_session(session->id()));
+    }
     uint32_t flags_of(TestHost& host, uint64_t tag) { return host.fake.find(host::testing::fake_lun(tag))->flags; }
 
     /// After a failed creation nothing may be left anywhere.
@@ -139,8 +141,8 @@ TEST_F(CoordinatorTest, CreatesASetThatIsSurfacedHere) {
 TEST_F(CoordinatorTest, Row6And7And10ProviderCallsInOrder) {
     ASSERT_EQ(create(a, kPersistentTransportable, {"/srv/db", "/srv/log"}).result, vss::kAsyncFinished);
     const std::vector<std::string> expected{
-        "AreLunsSupported",    "BeginPrepareSnapshot", "AreLunsSupported",     "BeginPrepareSnapshot",
-        "EndPrepareSnapshots", "PreCommitSnapshots",   "CommitSnapshots",      "PostCommitSnapshots",
+        "AreLunsSupported",    "BeginPrepareSnapshot", "AreLunsSupported",        "BeginPrepareSnapshot",
+        "EndPrepareSnapshots", "PreCommitSnapshots",   "CommitSnapshots",         "PostCommitSnapshots",
         "GetTargetLuns",       "GetTargetLuns",        "PreFinalCommitSnapshots", "PostFinalCommitSnapshots"};
     EXPECT_EQ(a.provider.calls, expected);
 }
@@ -148,7 +150,8 @@ TEST_F(CoordinatorTest, Row6And7And10ProviderCallsInOrder) {
 TEST_F(CoordinatorTest, Row8FlagsAreOnTheSourceOnlyForTheCommitAndStayOnTheCopy) {
     Created made = create(a, kPersistentTransportable, {"/srv/db"});
     ASSERT_EQ(made.result, vss::kAsyncFinished);
-    constexpr uint32_t kAll = host::kFlagReadOnly | host::kFlagHidden | host::kFlagNoDriveLetter | host::kFlagShadowCopy;
+    constexpr uint32_t kAll =
+        host::kFlagReadOnly | host::kFlagHidden | host::kFlagNoDriveLetter | host::kFlagShadowCopy;
     EXPECT_EQ(a.provider.flags_at_commit, kAll);
     EXPECT_EQ(flags_of(a, kDb), 0u);
     EXPECT_EQ(array.luns.begin()->second.shadow + array.shadow_count(), 1u);
@@ -169,7 +172,8 @@ TEST_F(CoordinatorTest, ARequesterMayWaitItsTurn) {
     SessionPtr first = backup(a, kPersistentNoWriters);
     ASSERT_TRUE(start(first));
     SessionPtr second = backup(a, kPersistentNoWriters);
-    EXPECT_EQ(run(executor, second->start_snapshot_set(std::chrono::seconds(3))).error().code, vss::kSnapshotSetInProgress);
+    EXPECT_EQ(run(executor, second->start_snapshot_set(std::chrono::seconds(3))).error().code,
+              vss::kSnapshotSetInProgress);
     ASSERT_TRUE(run(executor, first->abort_backup()));
     EXPECT_TRUE(run(executor, second->start_snapshot_set(std::chrono::seconds(3))));
 }
@@ -242,9 +246,9 @@ TEST_F(CoordinatorTest, FlushThatTakesTooLong) {
 }
 
 TEST_F(CoordinatorTest, Row13And14AnyProviderFailureFailsTheSetAndLeavesNothing) {
-    const std::vector<std::string> methods{
-        "EndPrepareSnapshots", "PreCommitSnapshots", "CommitSnapshots", "PostCommitSnapshots", "GetTargetLuns",
-        "LocateLuns",          "PreFinalCommitSnapshots", "PostFinalCommitSnapshots"};
+    const std::vector<std::string> methods{"EndPrepareSnapshots",     "PreCommitSnapshots",      "CommitSnapshots",
+                                           "PostCommitSnapshots",     "GetTargetLuns",           "LocateLuns",
+                                           "PreFinalCommitSnapshots", "PostFinalCommitSnapshots"};
     const std::vector<std::pair<ComCode, ComCode>> codes{
         {vss::kProviderVeto, vss::kProviderVeto},
         {vss::kInsufficientStorage, vss::kInsufficientStorage},
@@ -271,7 +275,8 @@ TEST_F(CoordinatorTest, Row13And14AnyProviderFailureFailsTheSetAndLeavesNothing)
             EXPECT_EQ(a.event_count(EventId::kProviderFailed) - failed, documented ? 1u : 0u);
             const EventRecord* event = nullptr;
             for (const EventRecord& one : a.store.all_events()) {
-                if (one.id == static_cast<uint32_t>(documented ? EventId::kProviderFailed : EventId::kProviderBadCode)) event = &one;
+                if (one.id == static_cast<uint32_t>(documented ? EventId::kProviderFailed : EventId::kProviderBadCode))
+                    event = &one;
             }
             ASSERT_NE(event, nullptr);
             EXPECT_EQ(event->fields.at("method"), method);
@@ -284,8 +289,8 @@ TEST_F(CoordinatorTest, Row13And14AnyProviderFailureFailsTheSetAndLeavesNothing)
 }
 
 TEST_F(CoordinatorTest, AProviderThatDiesFailsTheSetAndLeavesNothing) {
-    for (const std::string method : {"EndPrepareSnapshots", "PreCommitSnapshots", "CommitSnapshots", "PostCommitSnapshots",
-                                     "GetTargetLuns", "LocateLuns", "PreFinalCommitSnapshots"}) {
+    for (const std::string method : {"EndPrepareSnapshots", "PreCommitSnapshots", "CommitSnapshots",
+                                     "PostCommitSnapshots", "GetTargetLuns", "LocateLuns", "PreFinalCommitSnapshots"}) {
         SCOPED_TRACE(method);
         a.provider.lose = {{method, "the process ended"}};
         Created made = create(a, kPersistentNoWriters, {"/srv/db"});
@@ -661,7 +666,8 @@ TEST_F(CoordinatorTest, Row31RevertIdentityWithTheOriginalVisible) {
     Created transported = create(a, kPersistentTransportable, {"/srv/db"});
     Imported imported = import(b, transported.xml);
     ASSERT_EQ(imported.result, vss::kAsyncFinished);
-    operation = imported.session->break_snapshot_set_ex(transported.set, vss::kBreakRevertIdentityAll | vss::kBreakMakeReadWrite);
+    operation = imported.session->break_snapshot_set_ex(transported.set,
+                                                        vss::kBreakRevertIdentityAll | vss::kBreakMakeReadWrite);
     EXPECT_EQ(b.wait(*operation), vss::kAsyncFinished);
     EXPECT_EQ(b.fake.find(host::testing::fake_lun(1001))->disk.signature.gpt_guid, array.find(kDb)->signature.gpt_guid);
 }
@@ -686,8 +692,11 @@ TEST_F(CoordinatorTest, Row32Expose) {
     EXPECT_EQ(run(executor, made.session->delete_snapshots(id, vss::kObjectSnapshot)).count, 1u);
     EXPECT_TRUE(a.fake.exposed().empty());
     Created volatile_one = create(a, kVolatileNoWriters, {"/srv/log"});
-    EXPECT_EQ(run(executor, volatile_one.session->expose_snapshot(volatile_one.snapshots[0], {}, vss::kAttrExposedLocally, {}))
-                  .error().code, vss::kBadState);
+    EXPECT_EQ(run(executor,
+                  volatile_one.session->expose_snapshot(volatile_one.snapshots[0], {}, vss::kAttrExposedLocally, {}))
+                  .error()
+                  .code,
+              vss::kBadState);
 }
 
 TEST_F(CoordinatorTest, Row33Revert) {
@@ -726,7 +735,8 @@ TEST_F(CoordinatorTest, Row36SignaturePolicy) {
     EXPECT_EQ(recover(a, made.xml, made.snapshots, vss::kRecoverRevertIdentityAll, "/srv/other").result,
               vss::kCannotRevertDiskId);
     EXPECT_TRUE(a.has_event(EventId::kCannotRevertDiskId));
-    EXPECT_TRUE(a.fake.find(host::testing::fake_lun(9))->volumes[0].second.mounts.empty()) << "identities before any mount";
+    EXPECT_TRUE(a.fake.find(host::testing::fake_lun(9))->volumes[0].second.mounts.empty())
+        << "identities before any mount";
     // Gone from this host: now it can.
     a.fake.find(host::testing::fake_lun(kDb))->volumes[0].second.mounts.clear();
     a.fake.find(host::testing::fake_lun(kDb))->attached = false;
@@ -754,13 +764,15 @@ TEST_F(CoordinatorTest, Row34RecoverSetInTheWrongState) {
     SessionPtr backup_mode = a.open();
     ASSERT_TRUE(backup_mode->initialize_for_backup(made.xml));
     EXPECT_EQ(run(executor, backup_mode->recover_set(0)).error().code, vss::kBadState);
-    EXPECT_EQ(run(executor, backup_mode->add_snapshot_to_recovery_set(made.snapshots[0], 0, {})).error().code, vss::kBadState);
+    EXPECT_EQ(run(executor, backup_mode->add_snapshot_to_recovery_set(made.snapshots[0], 0, {})).error().code,
+              vss::kBadState);
     SessionPtr empty = a.open();
     EXPECT_EQ(run(executor, empty->recover_set(0)).error().code, vss::kBadState);
     ASSERT_TRUE(empty->initialize_for_restore(made.xml));
     EXPECT_EQ(run(executor, empty->recover_set(0)).error().code, vss::kBadState);
     EXPECT_EQ(run(executor, empty->recover_set(0x1)).error().code, vss::kInvalidArgument);
-    EXPECT_EQ(run(executor, empty->add_snapshot_to_recovery_set(made.snapshots[0], 1, {})).error().code, vss::kInvalidArgument);
+    EXPECT_EQ(run(executor, empty->add_snapshot_to_recovery_set(made.snapshots[0], 1, {})).error().code,
+              vss::kInvalidArgument);
     EXPECT_EQ(run(executor, empty->add_snapshot_to_recovery_set({}, 0, {})).error().code, vss::kInvalidArgument);
 }
 
@@ -814,11 +826,11 @@ TEST_F(CoordinatorTest, Row37AddSnapshotToRecoverySet) {
 TEST_F(CoordinatorTest, RecoverSetCodesOfResyncLuns) {
     Created made = create(a, kPersistentTransportable, {"/srv/db"});
     array.find(kDb)->content = "db 2";
-    for (const auto& [returned, expected] : std::vector<std::pair<ComCode, ComCode>>{
-             {vss::kNotImplemented, vss::kNotImplemented},
-             {vss::kProviderVeto, vss::kProviderVeto},
-             {vss::kInsufficientStorage, vss::kInsufficientStorage},
-             {vss::kFalse, vss::kUnexpectedProviderError}}) {
+    for (const auto& [returned, expected] :
+         std::vector<std::pair<ComCode, ComCode>>{{vss::kNotImplemented, vss::kNotImplemented},
+                                                  {vss::kProviderVeto, vss::kProviderVeto},
+                                                  {vss::kInsufficientStorage, vss::kInsufficientStorage},
+                                                  {vss::kFalse, vss::kUnexpectedProviderError}}) {
         SCOPED_TRACE(vss::name(returned));
         a.provider.fail["ResyncLuns"] = returned;
         EXPECT_EQ(recover(a, made.xml, made.snapshots).result, expected);
@@ -859,7 +871,8 @@ TEST_F(CoordinatorTest, OnlyCancelStopsAResynchronisation) {
     ASSERT_TRUE(operation);
     SessionPtr other = a.open();
     ASSERT_TRUE(other->initialize_for_restore(made.xml));
-    EXPECT_EQ(run(executor, other->add_snapshot_to_recovery_set(made.snapshots[0], 0, {})).error().code, vss::kResyncInProgress);
+    EXPECT_EQ(run(executor, other->add_snapshot_to_recovery_set(made.snapshots[0], 0, {})).error().code,
+              vss::kResyncInProgress);
     close(a, session);
     a.coordinator->release_operation((*operation)->id);
     EXPECT_TRUE((*operation)->running()) << "the requester's death stops nothing";

@@ -61,7 +61,8 @@ Task<Answer<Coordinator::Member>> Coordinator::describe_volume(std::string name,
     auto disks = co_await host_.list_disks();
     if (!disks) co_return refuse(disks.error());
     for (const host::LunIdentity& lun : volume.luns) {
-        const auto disk = std::ranges::find_if(*disks, [&](const host::Disk& one) { return one.lun.key() == lun.key(); });
+        const auto disk =
+            std::ranges::find_if(*disks, [&](const host::Disk& one) { return one.lun.key() == lun.key(); });
         if (disk == disks->end()) {
             co_return refuse(vss::kVolumeNotSupported, "the disk of LUN " + lun.key() + " is not there");
         }
@@ -197,9 +198,8 @@ void Coordinator::request_abort(Creation* creation) {
 
 Task<void> Coordinator::send_abort(Provider* provider, Guid set) {
     // Its code is not translated and fails nothing (vss.md 2.4); what it could not do is told.
-    std::optional<ProviderReply> reply =
-        co_await with_deadline<ProviderReply>(environment_.executor, background_, provider->abort_snapshots(set),
-                                              deadline(options_.call_limit));
+    std::optional<ProviderReply> reply = co_await with_deadline<ProviderReply>(
+        environment_.executor, background_, provider->abort_snapshots(set), deadline(options_.call_limit));
     if (!reply) {
         provider->give_up("AbortSnapshots did not return in time");
     } else if (reply->lost.empty() && !vss::failed(reply->code)) {
@@ -240,7 +240,8 @@ Task<Answer<>> Coordinator::write_source_flags(Creation* creation) {
         const Member& member = creation->members[i];
         for (size_t lun = 0; lun < member.devices.size(); ++lun) {
             const std::string& device = member.devices[lun];
-            if (std::ranges::any_of(creation->flag_intents, [&](const Intent& one) { return one.disk == device; })) continue;
+            if (std::ranges::any_of(creation->flag_intents, [&](const Intent& one) { return one.disk == device; }))
+                continue;
             auto flags = co_await host_.read_lun_flags(device);
             if (!flags) co_return refuse(flags.error());
             // Without a table on the disk the provider keeps the flags in the array's record, within the commit.
@@ -370,7 +371,8 @@ Task<Answer<>> Coordinator::finish(Creation* creation) {
     const Guid set = record.id;
     for (Provider* provider : creation->participants) {
         uint32_t count = 0;
-        for (const SnapshotRecord& snapshot : record.snapshots) count += snapshot.provider == provider->info().id ? 1 : 0;
+        for (const SnapshotRecord& snapshot : record.snapshots)
+            count += snapshot.provider == provider->info().id ? 1 : 0;
         Answer<ProviderReply> reply =
             co_await call<ProviderReply>(provider, "PostCommitSnapshots", set, deadline(options_.call_limit),
                                          provider->post_commit_snapshots(set, count));
@@ -380,14 +382,15 @@ Task<Answer<>> Coordinator::finish(Creation* creation) {
         SnapshotRecord& snapshot = record.snapshots[i];
         Provider* provider = providers_.find(snapshot.provider);
         if (provider == nullptr) co_return refuse(vss::kProviderNotRegistered, "the provider is gone");
-        Answer<LunsReply> reply =
-            co_await call<LunsReply>(provider, "GetTargetLuns", set, deadline(options_.call_limit),
-                                     provider->get_target_luns(creation->members[i].devices, creation->members[i].luns));
+        Answer<LunsReply> reply = co_await call<LunsReply>(
+            provider, "GetTargetLuns", set, deadline(options_.call_limit),
+            provider->get_target_luns(creation->members[i].devices, creation->members[i].luns));
         if (!reply) co_return std::unexpected(reply.error());
         bool valid = reply->luns.size() == snapshot.sources.size();
         for (const LunInformation& target : reply->luns) {
             valid = valid && target.version == kLunInformationVersion && target.has_unique_identifier();
-            for (const SourceLun& source : snapshot.sources) valid = valid && !target.shares_identifier_with(source.lun);
+            for (const SourceLun& source : snapshot.sources)
+                valid = valid && !target.shares_identifier_with(source.lun);
         }
         if (!valid) {
             ProviderReply bad;
@@ -395,7 +398,9 @@ Task<Answer<>> Coordinator::finish(Creation* creation) {
             events_.error(EventId::kProviderBadCode,
                           fmt::format("provider {}: GetTargetLuns gave LUNs that page 83 cannot tell from others",
                                       provider->info().name),
-                          {{"provider", provider->info().name}, {"method", "GetTargetLuns"}, {"set", set.text()},
+                          {{"provider", provider->info().name},
+                           {"method", "GetTargetLuns"},
+                           {"set", set.text()},
                            {"remedy", "the provider is defective: tell its maker"}});
             co_return refuse(vss::kUnexpectedProviderError, "GetTargetLuns gave unusable LUNs");
         }
@@ -470,7 +475,8 @@ Task<Answer<ComCode>> Coordinator::create(OperationPtr operation, SessionPtr ses
 
     if (!result) {
         co_await undo_set(creation->record, creation->participants, creation->aborted, creation->providers_told);
-        events_.error(EventId::kSetAborted, "shadow copy set " + set.braced() + " was not created: " + result.error().message,
+        events_.error(EventId::kSetAborted,
+                      "shadow copy set " + set.braced() + " was not created: " + result.error().message,
                       {{"set", set.text()},
                        {"code", vss::name(result.error().code)},
                        {"remedy", "see the entry before this one; nothing of the set is left"}});
@@ -494,8 +500,8 @@ Task<Answer<ComCode>> Coordinator::create(OperationPtr operation, SessionPtr ses
     co_return vss::kAsyncFinished;
 }
 
-Task<void> Coordinator::undo_set(SetRecord record, std::vector<Provider*> participants, std::set<Provider*> already_told,
-                                 bool tell) {
+Task<void> Coordinator::undo_set(SetRecord record, std::vector<Provider*> participants,
+                                 std::set<Provider*> already_told, bool tell) {
     bool clean = true;
     for (SnapshotRecord& snapshot : record.snapshots) {
         if (snapshot.targets.empty()) continue;
@@ -523,7 +529,8 @@ Task<void> Coordinator::undo_set(SetRecord record, std::vector<Provider*> partic
     }
     if (!clean) {
         // The record stays in state "creating": the next start tries again.
-        events_.error(EventId::kCleanupFailed, "not all of shadow copy set " + record.id.braced() + " could be taken back",
+        events_.error(EventId::kCleanupFailed,
+                      "not all of shadow copy set " + record.id.braced() + " could be taken back",
                       {{"set", record.id.text()}, {"remedy", "restart umbra-hostd when the array can be reached"}});
         co_return;
     }

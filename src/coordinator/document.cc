@@ -56,7 +56,8 @@ std::optional<std::string> unescape(std::string_view text) {
         } else if (i + 1 < text.size() && text[i + 1] == '\\') {
             out += '\\';
             ++i;
-        } else if (i + 3 < text.size() && text[i + 1] == 'x' && hex_digit(text[i + 2]) >= 0 && hex_digit(text[i + 3]) >= 0) {
+        } else if (i + 3 < text.size() && text[i + 1] == 'x' && hex_digit(text[i + 2]) >= 0 &&
+                   hex_digit(text[i + 3]) >= 0) {
             out += static_cast<char>(hex_digit(text[i + 2]) * 16 + hex_digit(text[i + 3]));
             i += 3;
         } else {
@@ -96,7 +97,9 @@ void set_hex(xml_node node, const char* name, uint32_t value) {
 void write_signature(xml_node parent, const host::DiskSignature& signature) {
     xml_node node = parent.append_child("signature");
     switch (signature.kind) {
-        case host::TableKind::kNone: set_text(node, "kind", "none"); break;
+        case host::TableKind::kNone:
+            set_text(node, "kind", "none");
+            break;
         case host::TableKind::kMbr:
             set_text(node, "kind", "mbr");
             set_hex(node, "id", signature.mbr_id);
@@ -235,11 +238,14 @@ public:
     Result<void> end() {
         std::set<std::string> seen;
         for (const pugi::xml_attribute attribute : node_.attributes()) {
-            if (!taken_.contains(attribute.name())) return fail(Code::kCorrupt, where() + ": unknown " + attribute.name());
-            if (!seen.insert(attribute.name()).second) return fail(Code::kCorrupt, where() + ": " + attribute.name() + " twice");
+            if (!taken_.contains(attribute.name()))
+                return fail(Code::kCorrupt, where() + ": unknown " + attribute.name());
+            if (!seen.insert(attribute.name()).second)
+                return fail(Code::kCorrupt, where() + ": " + attribute.name() + " twice");
         }
         for (const xml_node node : node_.children()) {
-            if (node.type() != pugi::node_element) return fail(Code::kCorrupt, where() + " holds text or a declaration");
+            if (node.type() != pugi::node_element)
+                return fail(Code::kCorrupt, where() + " holds text or a declaration");
             if (!taken_.contains(std::string("<") + node.name())) {
                 return fail(Code::kCorrupt, where() + ": unknown <" + node.name() + ">");
             }
@@ -411,7 +417,8 @@ Result<DocumentComponent> parse_component(xml_node node) {
 }
 
 Result<Document> parse_root(xml_node root) {
-    if (std::string_view(root.name()) != "backup-components") return fail(Code::kCorrupt, "not a Backup Components Document");
+    if (std::string_view(root.name()) != "backup-components")
+        return fail(Code::kCorrupt, "not a Backup Components Document");
     Element in(root);
     UMBRA_ASSIGN(const std::string space, in.text("xmlns"));
     UMBRA_ASSIGN(const uint32_t version, in.number32("version"));
@@ -486,8 +493,8 @@ Result<Document> parse_document(std::string_view text) {
     if (text.find('\0') != std::string_view::npos) return fail(Code::kCorrupt, "the document holds a zero byte");
     pugi::xml_document xml;
     // Comments, document types and processing instructions are parsed so that they are seen, and refused.
-    constexpr unsigned kFlags = (pugi::parse_default | pugi::parse_doctype | pugi::parse_pi | pugi::parse_comments |
-                                 pugi::parse_declaration);
+    constexpr unsigned kFlags =
+        (pugi::parse_default | pugi::parse_doctype | pugi::parse_pi | pugi::parse_comments | pugi::parse_declaration);
     const pugi::xml_parse_result parsed = xml.load_buffer(text.data(), text.size(), kFlags, pugi::encoding_utf8);
     if (!parsed) return fail(Code::kCorrupt, fmt::format("{} at byte {}", parsed.description(), parsed.offset));
     xml_node root;

@@ -14,25 +14,25 @@ namespace umbra::coordinator {
 
 /// Documented in docs/operating/events.md; never renumbered.
 enum class EventId : uint32_t {
-    kProviderFailed = 2001,        ///< a provider's method returned a documented failure
-    kProviderBadCode = 2002,       ///< a provider's method returned what no page allows
-    kProviderLost = 2003,          ///< a provider's process died or did not answer in time
-    kProviderReported = 2004,      ///< the provider's own entry
-    kSetAborted = 2010,            ///< a creation failed or was aborted
+    kProviderFailed = 2001,    ///< a provider's method returned a documented failure
+    kProviderBadCode = 2002,   ///< a provider's method returned what no page allows
+    kProviderLost = 2003,      ///< a provider's process died or did not answer in time
+    kProviderReported = 2004,  ///< the provider's own entry
+    kSetAborted = 2010,        ///< a creation failed or was aborted
     kFreezeFailed = 2011,
     kCommitWindowExceeded = 2012,
-    kSourceFlagsLeft = 2013,       ///< the flags of a source disk could not be put back
-    kThawedLeftovers = 2014,       ///< frozen file systems of an earlier run were thawed
+    kSourceFlagsLeft = 2013,  ///< the flags of a source disk could not be put back
+    kThawedLeftovers = 2014,  ///< frozen file systems of an earlier run were thawed
     kImportFailed = 2020,
-    kImportRefused = 2021,         ///< imported already; names the holder
-    kSignatureCollision = 2022,    ///< a copy has the disk identity of another disk, and could not get its own
+    kImportRefused = 2021,       ///< imported already; names the holder
+    kSignatureCollision = 2022,  ///< a copy has the disk identity of another disk, and could not get its own
     kRecoverFailed = 2030,
     kCannotRevertDiskId = 2031,
     kRecoverResumed = 2032,
     kUnselectedVolume = 2033,
-    kCleanupFailed = 2040,         ///< something was left; it is retried at the next start
-    kSetUndone = 2041,             ///< an interrupted creation was undone
-    kBadDocument = 2050,           ///< a Backup Components Document was refused
+    kCleanupFailed = 2040,  ///< something was left; it is retried at the next start
+    kSetUndone = 2041,      ///< an interrupted creation was undone
+    kBadDocument = 2050,    ///< a Backup Components Document was refused
     kStateWriteFailed = 2060,
     kInternal = 2090,
 };

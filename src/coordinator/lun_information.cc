@@ -26,13 +26,14 @@ bool LunInformation::same_lun_as(const LunInformation& other) const {
 }
 
 bool LunInformation::has_unique_identifier() const {
-    return std::ranges::any_of(identifiers,
-                               [](const StorageIdentifier& one) { return is_unique_type(one.type) && !one.id.empty(); });
+    return std::ranges::any_of(
+        identifiers, [](const StorageIdentifier& one) { return is_unique_type(one.type) && !one.id.empty(); });
 }
 
 bool LunInformation::shares_identifier_with(const LunInformation& other) const {
     return std::ranges::any_of(identifiers, [&](const StorageIdentifier& one) {
-        return is_unique_type(one.type) && !one.id.empty() && std::ranges::find(other.identifiers, one) != other.identifiers.end();
+        return is_unique_type(one.type) && !one.id.empty() &&
+               std::ranges::find(other.identifiers, one) != other.identifiers.end();
     });
 }
 
@@ -81,9 +82,14 @@ host::LunIdentity lun_identity(const LunInformation& lun) {
 base::Guid signature_guid(const host::DiskSignature& signature) {
     base::Guid guid;
     switch (signature.kind) {
-        case host::TableKind::kNone: break;
-        case host::TableKind::kMbr: base::store_be(guid.bytes.data(), signature.mbr_id); break;
-        case host::TableKind::kGpt: guid = signature.gpt_guid; break;
+        case host::TableKind::kNone:
+            break;
+        case host::TableKind::kMbr:
+            base::store_be(guid.bytes.data(), signature.mbr_id);
+            break;
+        case host::TableKind::kGpt:
+            guid = signature.gpt_guid;
+            break;
     }
     return guid;
 }

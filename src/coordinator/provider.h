@@ -68,7 +68,8 @@ public:
     virtual env::Task<ProviderReply> post_final_commit_snapshots(base::Guid set) = 0;
     virtual env::Task<ProviderReply> abort_snapshots(base::Guid set) = 0;
 
-    virtual env::Task<LunsReply> get_target_luns(std::vector<std::string> devices, std::vector<LunInformation> luns) = 0;
+    virtual env::Task<LunsReply> get_target_luns(std::vector<std::string> devices,
+                                                 std::vector<LunInformation> luns) = 0;
     virtual env::Task<ProviderReply> locate_luns(std::vector<LunInformation> luns) = 0;
     /// `luns` of the reply has exactly one element.
     virtual env::Task<SupportReply> fill_in_lun_info(std::string device, LunInformation lun) = 0;

@@ -22,7 +22,8 @@ Task<Answer<Coordinator::RecoveryEntry>> Coordinator::add_to_recovery_set(Docume
 
     Provider* provider = providers_.find(snapshot.provider);
     if (provider == nullptr) {
-        co_return refuse(vss::kObjectNotFound, "no provider " + snapshot.provider.braced() + " owns the shadow copy here");
+        co_return refuse(vss::kObjectNotFound,
+                         "no provider " + snapshot.provider.braced() + " owns the shadow copy here");
     }
     Answer<bool> ex = co_await has_ex(provider);
     if (!ex) co_return std::unexpected(ex.error());
@@ -40,11 +41,11 @@ Task<Answer<Coordinator::RecoveryEntry>> Coordinator::add_to_recovery_set(Docume
     if (original) {
         auto volumes = co_await host_.list_volumes();
         if (!volumes) co_return refuse(volumes.error());
-        const auto volume = std::ranges::find_if(*volumes, [&](const host::Volume& one) {
-            return one.name == snapshot.original_volume;
-        });
+        const auto volume = std::ranges::find_if(
+            *volumes, [&](const host::Volume& one) { return one.name == snapshot.original_volume; });
         if (volume == volumes->end()) {
-            co_return refuse(vss::kObjectNotFound, "the original volume " + snapshot.original_volume + " is not on this host");
+            co_return refuse(vss::kObjectNotFound,
+                             "the original volume " + snapshot.original_volume + " is not on this host");
         }
         entry.destination = *volume;
     } else {
@@ -56,7 +57,8 @@ Task<Answer<Coordinator::RecoveryEntry>> Coordinator::add_to_recovery_set(Docume
     if (volume.layered || snapshot.layered) {
         co_return refuse(vss::kVolumeNotSupported, volume.device + ": a dynamic disk cannot be resynchronised");
     }
-    if (volume.luns.empty()) co_return refuse(vss::kVolumeNotSupported, volume.device + " is not on a LUN with page 83");
+    if (volume.luns.empty())
+        co_return refuse(vss::kVolumeNotSupported, volume.device + " is not on a LUN with page 83");
     std::vector<LunInformation> luns;
     for (const host::LunIdentity& lun : volume.luns) luns.push_back(lun_information(lun));
     for (const LunInformation& lun : luns) {
@@ -70,7 +72,8 @@ Task<Answer<Coordinator::RecoveryEntry>> Coordinator::add_to_recovery_set(Docume
         }
     }
     if (luns.size() != snapshot.targets.size()) {
-        co_return refuse(vss::kVolumeNotSupported, "the shadow copy and its destination lie on unequal numbers of LUNs");
+        co_return refuse(vss::kVolumeNotSupported,
+                         "the shadow copy and its destination lie on unequal numbers of LUNs");
     }
     Answer<SupportReply> supported = co_await call<SupportReply>(
         provider, "AreLunsSupported", {}, deadline(options_.call_limit),
@@ -90,14 +93,17 @@ Task<Answer<>> Coordinator::check_unselected(std::string disk, std::vector<Recov
             entries, [&](const RecoveryEntry& entry) { return entry.destination.name == volume.name; });
         if (selected) continue;
         // A partition counts whatever it holds; a whole disk counts with a signature, a holder or a mount.
-        if (volume.partition == 0 && !volume.layered && volume.fs_type.empty() && !volume.has_holder && !volume.mounted()) {
+        if (volume.partition == 0 && !volume.layered && volume.fs_type.empty() && !volume.has_holder &&
+            !volume.mounted()) {
             continue;
         }
         events_.error(EventId::kUnselectedVolume,
                       fmt::format("{} lies on {}, which is to be overwritten, and was not added", volume.device, disk),
-                      {{"volume", volume.name}, {"disk", disk},
-                       {"remedy", "add its shadow copy to the recovery set, or save it and say that volumes need not be "
-                                  "checked"}});
+                      {{"volume", volume.name},
+                       {"disk", disk},
+                       {"remedy",
+                        "add its shadow copy to the recovery set, or save it and say that volumes need not be "
+                        "checked"}});
         co_return refuse(vss::kUnselectedVolume, volume.device + " would be overwritten too");
     }
     co_return Answer<>();
@@ -125,12 +131,12 @@ Task<Answer<Intent>> Coordinator::plan_recovery(std::vector<RecoveryEntry> entri
             one.disk = disk->device;
             one.former = disk->signature;
             one.original = entry.snapshot.sources[i].signature;
-            const auto same = std::ranges::find_if(intent.destinations, [&](const Intent::Destination& other) {
-                return other.target.key() == key;
-            });
+            const auto same = std::ranges::find_if(
+                intent.destinations, [&](const Intent::Destination& other) { return other.target.key() == key; });
             if (same != intent.destinations.end()) {
                 if (same->source.key() != one.source.key()) {
-                    co_return refuse(vss::kVolumeNotSupported, disk->device + " would be overwritten by two shadow copies");
+                    co_return refuse(vss::kVolumeNotSupported,
+                                     disk->device + " would be overwritten by two shadow copies");
                 }
                 continue;  // two volumes of one LUN: it is copied once
             }
@@ -183,7 +189,8 @@ Task<Answer<OperationPtr>> Coordinator::recover_set(std::vector<RecoveryEntry> e
             if (!done) {
                 events_.error(EventId::kRecoverFailed,
                               fmt::format("{} cannot be taken out of use: {}", one.disk, done.error().text()),
-                              {{"disk", one.disk}, {"code", vss::name(vss::kProviderVeto)},
+                              {{"disk", one.disk},
+                               {"code", vss::name(vss::kProviderVeto)},
                                {"remedy", "end the programs that use it and try again"}});
                 result = refuse(vss::kProviderVeto, done.error().text());
                 break;
@@ -247,11 +254,11 @@ Task<Answer<ComCode>> Coordinator::wait_for_resync(OperationPtr operation, Provi
         if (operation->cancel_requested && !cancelled) {
             cancelled = true;
             // What Cancel answers does not matter: the state that follows does.
-            (void)co_await with_deadline<ProviderReply>(environment_.executor, background_, provider->cancel_async(async),
-                                                        deadline(options_.call_limit));
+            (void)co_await with_deadline<ProviderReply>(environment_.executor, background_,
+                                                        provider->cancel_async(async), deadline(options_.call_limit));
         }
-        Answer<AsyncState> state = co_await call<AsyncState>(provider, "ResyncLuns/QueryStatus", {},
-                                                             deadline(options_.call_limit), provider->query_async(async));
+        Answer<AsyncState> state = co_await call<AsyncState>(
+            provider, "ResyncLuns/QueryStatus", {}, deadline(options_.call_limit), provider->query_async(async));
         if (!state) co_return std::unexpected(state.error());
         if (state->percent >= 0) operation->percent = static_cast<uint32_t>(std::min(state->percent, 99));
         if (state->result == vss::kAsyncCancelled) co_return vss::kAsyncCancelled;
@@ -273,7 +280,8 @@ Task<Answer<ComCode>> Coordinator::run_recovery(OperationPtr operation, Intent i
     if (stopping_ && !copied) co_return vss::kAsyncCancelled;  // of this object; the journal keeps the work
     if (!copied && copied.error().code == vss::kUnexpectedProviderError) {
         // The surrogate died or lost its object; the copy in the array may go on. The journal says what to do.
-        events_.warning(EventId::kRecoverResumed, "the provider was lost during a resynchronisation: it is started again",
+        events_.warning(EventId::kRecoverResumed,
+                        "the provider was lost during a resynchronisation: it is started again",
                         {{"provider", provider->info().name}});
         co_return co_await resume_recovery(operation, intent);
     }
@@ -312,8 +320,9 @@ Task<Answer<>> Coordinator::write_identities(Intent intent) {
 Task<Answer<>> Coordinator::write_identity(Intent::Destination destination, uint32_t flags) {
     auto disk = co_await host_.reacquire_disk(destination.released, false);
     if (!disk) {
-        events_.error(EventId::kRecoverFailed, "a resynchronised disk did not come back: " + disk.error().text(),
-                      {{"lun", destination.target.key()}, {"remedy", "attach it by hand; its content is the shadow copy's"}});
+        events_.error(
+            EventId::kRecoverFailed, "a resynchronised disk did not come back: " + disk.error().text(),
+            {{"lun", destination.target.key()}, {"remedy", "attach it by hand; its content is the shadow copy's"}});
         co_return refuse(vss::kUnexpected, destination.disk + ": " + disk.error().text());
     }
     const bool revert = (flags & vss::kRecoverRevertIdentityAll) != 0;
@@ -348,12 +357,14 @@ Task<Answer<>> Coordinator::write_identity(Intent::Destination destination, uint
     auto cleared = co_await host_.write_lun_flags(disk->device, 0);
     if (written && cleared) co_return Answer<>();
     const base::Error& error = written ? cleared.error() : written.error();
-    events_.error(EventId::kCannotRevertDiskId,
-                  fmt::format("{}: the disk identity could not be set after the resynchronisation: {}", disk->device,
-                              error.text()),
-                  {{"disk", disk->device}, {"lun", destination.target.key()},
-                   {"code", vss::name(vss::kCannotRevertDiskId)},
-                   {"remedy", "the content is the shadow copy's and complete; set the identity with sfdisk, then mount it"}});
+    events_.error(
+        EventId::kCannotRevertDiskId,
+        fmt::format("{}: the disk identity could not be set after the resynchronisation: {}", disk->device,
+                    error.text()),
+        {{"disk", disk->device},
+         {"lun", destination.target.key()},
+         {"code", vss::name(vss::kCannotRevertDiskId)},
+         {"remedy", "the content is the shadow copy's and complete; set the identity with sfdisk, then mount it"}});
     co_return refuse(vss::kCannotRevertDiskId, error.text());
 }
 
@@ -363,9 +374,10 @@ Task<void> Coordinator::give_back(Intent intent, bool mount) {
         auto back = co_await host_.reacquire_disk(destination.released, mount);
         if (back) continue;
         complete = false;
-        events_.error(EventId::kRecoverFailed,
-                      fmt::format("{} could not be taken into use again: {}", destination.disk, back.error().text()),
-                      {{"lun", destination.target.key()}, {"remedy", "attach and mount it by hand, or restart umbra-hostd"}});
+        events_.error(
+            EventId::kRecoverFailed,
+            fmt::format("{} could not be taken into use again: {}", destination.disk, back.error().text()),
+            {{"lun", destination.target.key()}, {"remedy", "attach and mount it by hand, or restart umbra-hostd"}});
     }
     if (!complete && intent.phase != Intent::Phase::kIdentities) {
         // Nothing was copied: the next start only gives the disks back.
@@ -413,8 +425,9 @@ Task<Answer<ComCode>> Coordinator::resume_recovery(OperationPtr operation, Inten
             events_.error(EventId::kRecoverFailed,
                           "an interrupted resynchronisation could not be taken up again: " +
                               (copied ? std::string("cancelled") : copied.error().message),
-                          {{"remedy", "each destination is wholly as it was or wholly the shadow copy: look before you "
-                                      "mount it, or run the resynchronisation again"}});
+                          {{"remedy",
+                            "each destination is wholly as it was or wholly the shadow copy: look before you "
+                            "mount it, or run the resynchronisation again"}});
             co_await give_back(intent, false);
             resync_running_ = false;
             co_return copied;

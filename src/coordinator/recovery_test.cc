@@ -270,7 +270,8 @@ TEST(StoredForms, DocumentsThatAreRefused) {
     EXPECT_FALSE(with("</target-luns>", "text</target-luns>"));
     EXPECT_FALSE(with("original-volume=\"", "original-volume=\"x"));
     EXPECT_FALSE(with("value=\"62", "value=\"6"));
-    EXPECT_FALSE(parse_document("<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY a \"b\">]>" + good.substr(good.find("?>") + 2)));
+    EXPECT_FALSE(
+        parse_document("<?xml version=\"1.0\"?><!DOCTYPE x [<!ENTITY a \"b\">]>" + good.substr(good.find("?>") + 2)));
     EXPECT_FALSE(parse_document(good + "<again/>"));
     EXPECT_FALSE(parse_document(""));
     EXPECT_FALSE(parse_document("<a><b></a>"));

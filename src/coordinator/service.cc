@@ -155,10 +155,12 @@ public:
     }
 
     Status InitializeForBackup(ServerContext*, const v1::InitializeRequest* request, v1::StatusReply* reply) override {
-        return direct(request, reply, [&](Session& session) { return session.initialize_for_backup(xml_of(*request)); });
+        return direct(request, reply,
+                      [&](Session& session) { return session.initialize_for_backup(xml_of(*request)); });
     }
     Status InitializeForRestore(ServerContext*, const v1::InitializeRequest* request, v1::StatusReply* reply) override {
-        return direct(request, reply, [&](Session& session) { return session.initialize_for_restore(xml_of(*request)); });
+        return direct(request, reply,
+                      [&](Session& session) { return session.initialize_for_restore(xml_of(*request)); });
     }
     Status SetContext(ServerContext*, const v1::SetContextRequest* request, v1::StatusReply* reply) override {
         return direct(request, reply, [&](Session& session) { return session.set_context(request->context()); });
@@ -170,7 +172,8 @@ public:
         });
     }
     Status SetRestoreState(ServerContext*, const v1::SetRestoreStateRequest* request, v1::StatusReply* reply) override {
-        return direct(request, reply, [&](Session& session) { return session.set_restore_state(request->restore_type()); });
+        return direct(request, reply,
+                      [&](Session& session) { return session.set_restore_state(request->restore_type()); });
     }
     Status SelectWriters(ServerContext*, const v1::SelectWritersRequest* request, v1::StatusReply* reply) override {
         return direct(request, reply, [](Session& session) { return session.select_writers(); });
@@ -178,7 +181,8 @@ public:
     Status GatherWriterMetadata(ServerContext*, const v1::SessionRequest* request, v1::OperationReply* reply) override {
         return operation(request, reply, [](Session& session) { return session.gather_writer_metadata(); });
     }
-    Status GetWriterMetadata(ServerContext*, const v1::SessionRequest* request, v1::WriterMetadataReply* reply) override {
+    Status GetWriterMetadata(ServerContext*, const v1::SessionRequest* request,
+                             v1::WriterMetadataReply* reply) override {
         return direct(request, reply, [](Session& session) { return session.get_writer_metadata(); });
     }
     Status GatherWriterStatus(ServerContext*, const v1::SessionRequest* request, v1::OperationReply* reply) override {
@@ -187,7 +191,8 @@ public:
     Status GetWriterStatus(ServerContext*, const v1::SessionRequest* request, v1::WriterStatusReply* reply) override {
         return direct(request, reply, [](Session& session) { return session.get_writer_status(); });
     }
-    Status GetWriterComponents(ServerContext*, const v1::SessionRequest* request, v1::WriterComponentsReply* reply) override {
+    Status GetWriterComponents(ServerContext*, const v1::SessionRequest* request,
+                               v1::WriterComponentsReply* reply) override {
         return direct(request, reply, [](Session& session) { return session.get_writer_components(); });
     }
     Status EditComponent(ServerContext*, const v1::EditComponentRequest* request, v1::StatusReply* reply) override {
@@ -195,21 +200,33 @@ public:
         edit.writer = guid(request->writer());
         using Kind = ComponentEdit::Kind;
         switch (request->edit()) {
-            case v1::EditComponentRequest::EDIT_ADD_COMPONENT: edit.kind = Kind::kAddComponent; break;
-            case v1::EditComponentRequest::EDIT_SET_BACKUP_SUCCEEDED: edit.kind = Kind::kSetBackupSucceeded; break;
+            case v1::EditComponentRequest::EDIT_ADD_COMPONENT:
+                edit.kind = Kind::kAddComponent;
+                break;
+            case v1::EditComponentRequest::EDIT_SET_BACKUP_SUCCEEDED:
+                edit.kind = Kind::kSetBackupSucceeded;
+                break;
             case v1::EditComponentRequest::EDIT_SET_BACKUP_OPTIONS:
-            case v1::EditComponentRequest::EDIT_SET_PREVIOUS_BACKUP_STAMP: edit.kind = Kind::kOtherBackup; break;
-            case v1::EditComponentRequest::EDIT_SET_RESTORE_OPTIONS: edit.kind = Kind::kEither; break;
+            case v1::EditComponentRequest::EDIT_SET_PREVIOUS_BACKUP_STAMP:
+                edit.kind = Kind::kOtherBackup;
+                break;
+            case v1::EditComponentRequest::EDIT_SET_RESTORE_OPTIONS:
+                edit.kind = Kind::kEither;
+                break;
             case v1::EditComponentRequest::EDIT_SET_SELECTED_FOR_RESTORE:
             case v1::EditComponentRequest::EDIT_SET_ADDITIONAL_RESTORES:
             case v1::EditComponentRequest::EDIT_ADD_RESTORE_SUBCOMPONENT:
             case v1::EditComponentRequest::EDIT_ADD_NEW_TARGET:
             case v1::EditComponentRequest::EDIT_SET_AUTHORITATIVE_RESTORE:
             case v1::EditComponentRequest::EDIT_SET_ROLL_FORWARD:
-            case v1::EditComponentRequest::EDIT_SET_RESTORE_NAME: edit.kind = Kind::kOtherRestore; break;
+            case v1::EditComponentRequest::EDIT_SET_RESTORE_NAME:
+                edit.kind = Kind::kOtherRestore;
+                break;
             case v1::EditComponentRequest::EDIT_ADD_ALTERNATIVE_LOCATION:
             case v1::EditComponentRequest::EDIT_SET_FILE_RESTORE_STATUS:
-            case v1::EditComponentRequest::EDIT_SET_RANGES_FILE_PATH: edit.kind = Kind::kDuringRestore; break;
+            case v1::EditComponentRequest::EDIT_SET_RANGES_FILE_PATH:
+                edit.kind = Kind::kDuringRestore;
+                break;
             default:
                 fail_with(reply, {vss::kInvalidArgument, "no such edit"});
                 return Status::OK;
@@ -262,7 +279,8 @@ public:
         });
     }
 
-    Status GetSnapshotProperties(ServerContext*, const v1::SnapshotRequest* request, v1::SnapshotReply* reply) override {
+    Status GetSnapshotProperties(ServerContext*, const v1::SnapshotRequest* request,
+                                 v1::SnapshotReply* reply) override {
         return on_session(request, reply, [&](Session& session) {
             const Answer<SnapshotRecord> found = session.get_snapshot_properties(guid(request->snapshot()));
             if (!found) return fail_with(reply, found.error());
@@ -298,7 +316,8 @@ public:
         if (!deleted.failed.is_null()) reply->set_nondeleted(deleted.failed.text());
         return Status::OK;
     }
-    Status BreakSnapshotSet(ServerContext*, const v1::BreakSnapshotSetRequest* request, v1::StatusReply* reply) override {
+    Status BreakSnapshotSet(ServerContext*, const v1::BreakSnapshotSetRequest* request,
+                            v1::StatusReply* reply) override {
         return awaited<void>(request, reply,
                              [&](Session& session) { return session.break_snapshot_set(guid(request->set()), 0); });
     }
@@ -328,7 +347,8 @@ public:
         return awaited<void>(request, reply,
                              [&](Session& session) { return session.unexpose_snapshot(guid(request->snapshot())); });
     }
-    Status IsVolumeSupported(ServerContext*, const v1::IsVolumeSupportedRequest* request, v1::BoolReply* reply) override {
+    Status IsVolumeSupported(ServerContext*, const v1::IsVolumeSupportedRequest* request,
+                             v1::BoolReply* reply) override {
         return awaited<bool>(
             request, reply,
             [&](Session& session) { return session.is_volume_supported(guid(request->provider()), request->volume()); },
@@ -359,8 +379,10 @@ public:
             request, reply, [&](Session& session) { return session.recover_set(request->flags()); },
             [&](const OperationPtr& one) { reply->set_operation(one->id.text()); });
     }
-    Status RevertToSnapshot(ServerContext*, const v1::RevertToSnapshotRequest* request, v1::StatusReply* reply) override {
-        return direct(request, reply, [&](Session& session) { return session.revert_to_snapshot(guid(request->snapshot())); });
+    Status RevertToSnapshot(ServerContext*, const v1::RevertToSnapshotRequest* request,
+                            v1::StatusReply* reply) override {
+        return direct(request, reply,
+                      [&](Session& session) { return session.revert_to_snapshot(guid(request->snapshot())); });
     }
     Status QueryRevertStatus(ServerContext*, const v1::IsVolumeSupportedRequest*, v1::OperationReply* reply) override {
         fail_with(reply, {vss::kObjectNotFound, "no revert is running"});
@@ -375,7 +397,8 @@ public:
         return Status::OK;
     }
     Status WaitOperation(ServerContext*, const v1::WaitOperationRequest* request, v1::OperationState* reply) override {
-        wait_for<bool>(context_.executor, [&] { return wait_operation(guid(request->operation()), request->timeout_ms()); });
+        wait_for<bool>(context_.executor,
+                       [&] { return wait_operation(guid(request->operation()), request->timeout_ms()); });
         call_on(context_.executor, [&] {
             state_of(guid(request->operation()), reply);
             return true;
@@ -383,8 +406,8 @@ public:
         return Status::OK;
     }
     Status CancelOperation(ServerContext*, const v1::OperationRequest* request, v1::StatusReply* reply) override {
-        const ComCode code = call_on(
-            context_.executor, [&] { return context_.coordinator.cancel_operation(guid(request->operation())); });
+        const ComCode code = call_on(context_.executor,
+                                     [&] { return context_.coordinator.cancel_operation(guid(request->operation())); });
         reply->mutable_status()->set_hresult(code);
         return Status::OK;
     }
@@ -547,7 +570,8 @@ public:
     }
     Status ListEvents(ServerContext*, const v1::ListEventsRequest* request, v1::ListEventsReply* reply) override {
         const bool ok = call_on(context_.executor, [&] {
-            const auto events = context_.store.events(request->after(), request->limit() == 0 ? 1000 : request->limit());
+            const auto events =
+                context_.store.events(request->after(), request->limit() == 0 ? 1000 : request->limit());
             if (!events) return false;
             for (const EventRecord& event : *events) {
                 v1::Event* out = reply->add_events();

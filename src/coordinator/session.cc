@@ -186,7 +186,8 @@ Answer<> Session::set_restore_state(uint32_t type) {
     return {};
 }
 
-// --- Writers: there are none yet but file systems, which the freeze itself makes consistent ----------------------------
+// --- Writers: there are none yet but file systems, which the freeze itself makes consistent
+// ----------------------------
 
 Answer<> Session::select_writers() {
     return check(Call::kSelectWriters);
@@ -224,12 +225,24 @@ Answer<> Session::get_writer_components() {
 Answer<> Session::edit_component(ComponentEdit edit) {
     Call call = Call::kAddComponent;
     switch (edit.kind) {
-        case ComponentEdit::Kind::kAddComponent: call = Call::kAddComponent; break;
-        case ComponentEdit::Kind::kSetBackupSucceeded: call = Call::kSetBackupSucceeded; break;
-        case ComponentEdit::Kind::kOtherBackup: call = Call::kEditBackup; break;
-        case ComponentEdit::Kind::kOtherRestore: call = Call::kEditRestore; break;
-        case ComponentEdit::Kind::kDuringRestore: call = Call::kEditDuringRestore; break;
-        case ComponentEdit::Kind::kEither: call = Call::kEditEither; break;
+        case ComponentEdit::Kind::kAddComponent:
+            call = Call::kAddComponent;
+            break;
+        case ComponentEdit::Kind::kSetBackupSucceeded:
+            call = Call::kSetBackupSucceeded;
+            break;
+        case ComponentEdit::Kind::kOtherBackup:
+            call = Call::kEditBackup;
+            break;
+        case ComponentEdit::Kind::kOtherRestore:
+            call = Call::kEditRestore;
+            break;
+        case ComponentEdit::Kind::kDuringRestore:
+            call = Call::kEditDuringRestore;
+            break;
+        case ComponentEdit::Kind::kEither:
+            call = Call::kEditEither;
+            break;
     }
     if (Answer<> legal = check(call); !legal) return legal;
     if (edit.kind == ComponentEdit::Kind::kAddComponent || edit.kind == ComponentEdit::Kind::kSetBackupSucceeded) {
@@ -289,9 +302,8 @@ Task<Answer<OperationPtr>> Session::do_snapshot_set() {
     }
     phase_ = Phase::kSnapshotting;
     coordinator_.creation_->running = true;
-    creating_ = coordinator_.start_operation("create", [this, self](OperationPtr operation) {
-        return coordinator_.create(std::move(operation), self);
-    });
+    creating_ = coordinator_.start_operation(
+        "create", [this, self](OperationPtr operation) { return coordinator_.create(std::move(operation), self); });
     co_return creating_;
 }
 
@@ -363,7 +375,8 @@ Answer<std::vector<SnapshotRecord>> Session::query_snapshots(const Guid& object,
     std::vector<SnapshotRecord> out;
     for (const auto& [id, set] : coordinator_.sets()) {
         if (set.state != SetState::kCreated && set.state != SetState::kImported) continue;
-        if (context_ != vss::kContextAll && (set.context & vss::kContextMask) != (context_ & vss::kContextMask)) continue;
+        if (context_ != vss::kContextAll && (set.context & vss::kContextMask) != (context_ & vss::kContextMask))
+            continue;
         for (const SnapshotRecord& snapshot : set.snapshots) {
             if (set.state == SetState::kImported && (snapshot.attributes & vss::kAttrImported) == 0) continue;
             out.push_back(snapshot);
@@ -430,7 +443,8 @@ Answer<OperationPtr> Session::import_snapshots() {
                                        "shadow copy set " + document_.set->id.braced() + " is " +
                                            std::string(to_string(state)) + " on this host, " +
                                            coordinator_.options_.machine,
-                                       {{"set", document_.set->id.text()}, {"code", vss::name(vss::kBadState)},
+                                       {{"set", document_.set->id.text()},
+                                        {"code", vss::name(vss::kBadState)},
                                         {"holder", coordinator_.options_.machine},
                                         {"remedy", "a set is imported once: use what was imported"}});
             return refuse(vss::kBadState, "the set is imported already");
@@ -439,9 +453,8 @@ Answer<OperationPtr> Session::import_snapshots() {
     import_called_ = true;
     context_fixed_ = true;
     const SessionPtr self = shared_from_this();
-    importing_ = coordinator_.start_operation("import", [this, self](OperationPtr operation) {
-        return coordinator_.import(std::move(operation), self);
-    });
+    importing_ = coordinator_.start_operation(
+        "import", [this, self](OperationPtr operation) { return coordinator_.import(std::move(operation), self); });
     return importing_;
 }
 
@@ -478,7 +491,8 @@ Task<Answer<>> Session::add_snapshot_to_recovery_set(Guid snapshot, uint32_t fla
     const SessionPtr self = shared_from_this();
     if (Answer<> legal = check(Call::kAddToRecoverySet); !legal) co_return legal;
     if (coordinator_.options_.safe_mode) co_return refuse(vss::kBadState, "not in safe mode");
-    if (flags != 0 || snapshot.is_null()) co_return refuse(vss::kInvalidArgument, "flags must be 0, the id not GUID_NULL");
+    if (flags != 0 || snapshot.is_null())
+        co_return refuse(vss::kInvalidArgument, "flags must be 0, the id not GUID_NULL");
     auto turn = co_await turn_.lock();
     auto entry = co_await coordinator_.add_to_recovery_set(document_, snapshot, destination.value_or(""), !destination);
     if (!entry) co_return std::unexpected(entry.error());

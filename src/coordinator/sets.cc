@@ -72,16 +72,17 @@ Task<Answer<>> Coordinator::release_lun(Guid set, Guid provider_id, LunInformati
         if (may_be_gone && device.empty()) co_return Answer<>();
         std::string text = fmt::format("provider {} does not know LUN {}", provider->info().name, lun.key());
         events_.error(EventId::kCleanupFailed, text,
-                      {{"provider", provider->info().name}, {"set", set.text()}, {"lun", lun.key()},
+                      {{"provider", provider->info().name},
+                       {"set", set.text()},
+                       {"lun", lun.key()},
                        {"remedy", "if the LUN is gone from the array: umbra shadow cleanup " + set.text()}});
         co_return refuse(vss::kProviderVeto, std::move(text));
     }
     // Off this host before its array forgets it: the kernel must not be left with a device that answers nothing.
     auto detached = co_await host_.detach(lun_identity(lun));
     if (!detached) co_return refuse(detached.error());
-    Answer<ProviderReply> emptied =
-        co_await call<ProviderReply>(provider, "OnLunEmpty", set, deadline(options_.call_limit),
-                                     provider->on_lun_empty(device, std::move(*known)));
+    Answer<ProviderReply> emptied = co_await call<ProviderReply>(
+        provider, "OnLunEmpty", set, deadline(options_.call_limit), provider->on_lun_empty(device, std::move(*known)));
     if (!emptied && !(may_be_gone && emptied.error().code == vss::kObjectNotFound)) {
         co_return std::unexpected(emptied.error());
     }
@@ -172,7 +173,8 @@ Task<void> Coordinator::auto_release(std::vector<Guid> sets) {
         if (deleted.result) continue;
         events_.error(EventId::kCleanupFailed,
                       "auto-release of shadow copy set " + set.braced() + ": " + deleted.result.error().message,
-                      {{"set", set.text()}, {"code", vss::name(deleted.result.error().code)},
+                      {{"set", set.text()},
+                       {"code", vss::name(deleted.result.error().code)},
                        {"remedy", "it is tried again when umbra-hostd starts; or delete the set"}});
     }
 }
@@ -201,8 +203,9 @@ Task<Answer<uint32_t>> Coordinator::cleanup_set(Guid id) {
         if (!ex || !*ex) continue;  // an older provider cannot mask: its LUNs stay presented, as before
         std::vector<LunInformation> originals;
         for (const SourceLun& source : snapshot.sources) originals.push_back(source.lun);
-        (void)co_await call<ProviderReply>(provider, "OnLunStateChange", id, deadline(options_.call_limit),
-                                           provider->on_lun_state_change(snapshot.targets, originals, vss::kDoMaskLuns));
+        (void)co_await call<ProviderReply>(
+            provider, "OnLunStateChange", id, deadline(options_.call_limit),
+            provider->on_lun_state_change(snapshot.targets, originals, vss::kDoMaskLuns));
     }
     StateChange change;
     change.erase_sets.push_back(id);
@@ -215,11 +218,12 @@ Task<Answer<uint32_t>> Coordinator::cleanup_set(Guid id) {
 // --- Break -----------------------------------------------------------------------------------------------------------
 
 Task<Answer<>> Coordinator::break_set(Guid id, uint32_t flags) {
-    constexpr uint32_t kKnown = vss::kBreakMaskLuns | vss::kBreakMakeReadWrite | vss::kBreakRevertIdentityAll |
-                                vss::kBreakRevertIdentityNone;
+    constexpr uint32_t kKnown =
+        vss::kBreakMaskLuns | vss::kBreakMakeReadWrite | vss::kBreakRevertIdentityAll | vss::kBreakRevertIdentityNone;
     const bool all = (flags & vss::kBreakRevertIdentityAll) != 0;
     if ((flags & ~kKnown) != 0 || (all && (flags & vss::kBreakRevertIdentityNone) != 0) ||
-        ((flags & vss::kBreakMaskLuns) != 0 && (flags & (vss::kBreakMakeReadWrite | vss::kBreakRevertIdentityAll)) != 0)) {
+        ((flags & vss::kBreakMaskLuns) != 0 &&
+         (flags & (vss::kBreakMakeReadWrite | vss::kBreakRevertIdentityAll)) != 0)) {
         co_return refuse(vss::kInvalidArgument, "these break flags exclude each other, or are unknown");
     }
     auto found = sets_.find(id);
@@ -292,7 +296,8 @@ Task<Answer<>> Coordinator::finish_break(Guid id) {
         if ((mask || writable) && provider != nullptr) {
             Answer<ProviderReply> changed = co_await call<ProviderReply>(
                 provider, "OnLunStateChange", id, deadline(options_.call_limit),
-                provider->on_lun_state_change(snapshot.targets, originals, mask ? vss::kDoMaskLuns : vss::kNotifyReadWrite));
+                provider->on_lun_state_change(snapshot.targets, originals,
+                                              mask ? vss::kDoMaskLuns : vss::kNotifyReadWrite));
             if (!changed && result) result = std::unexpected(changed.error());
         }
         if (mask || (!writable && !revert)) continue;
@@ -301,7 +306,8 @@ Task<Answer<>> Coordinator::finish_break(Guid id) {
             wanted[0].lun = lun_identity(snapshot.targets[i]);
             auto arrived = co_await host_.rescan(wanted, patience);
             if (!arrived || !(*arrived)[0]) {
-                if (result) result = refuse(vss::kMissingDisk, "LUN " + snapshot.targets[i].key() + " did not come back");
+                if (result)
+                    result = refuse(vss::kMissingDisk, "LUN " + snapshot.targets[i].key() + " did not come back");
                 continue;
             }
             const std::string device = (*arrived)[0]->device;
@@ -332,8 +338,10 @@ Task<Answer<>> Coordinator::finish_break(Guid id) {
     sets_.erase(id);
     Answer<> saved = save(std::move(change));
     if (!result) {
-        events_.error(EventId::kCleanupFailed, "break of shadow copy set " + id.braced() + ": " + result.error().message,
-                      {{"set", id.text()}, {"code", vss::name(result.error().code)},
+        events_.error(EventId::kCleanupFailed,
+                      "break of shadow copy set " + id.braced() + ": " + result.error().message,
+                      {{"set", id.text()},
+                       {"code", vss::name(result.error().code)},
                        {"remedy", "the LUNs are no shadow copies any more: attach and inspect them by hand"}});
         co_return result;
     }

@@ -47,10 +47,10 @@ public:
 private:
     std::unexpected<base::Error> error(const char* what) const {
         const int code = sqlite3_errcode(database_.get());
-        const Code ours = code == SQLITE_FULL                             ? Code::kNoSpace
-                          : code == SQLITE_BUSY || code == SQLITE_LOCKED  ? Code::kBusy
+        const Code ours = code == SQLITE_FULL                               ? Code::kNoSpace
+                          : code == SQLITE_BUSY || code == SQLITE_LOCKED    ? Code::kBusy
                           : code == SQLITE_CORRUPT || code == SQLITE_NOTADB ? Code::kCorrupt
-                                                                          : Code::kIo;
+                                                                            : Code::kIo;
         return fail(ours, path_ + ": " + what + ": " + sqlite3_errmsg(database_.get()));
     }
     Result<void> execute(const char* sql) {
@@ -156,7 +156,8 @@ Result<uint64_t> SqliteStateStore::append_event(EventRecord event) {
                  prepare("insert into events(unix_ms, id, severity, text, fields) values(?1, ?2, ?3, ?4, ?5)"));
     sqlite3_bind_int64(statement.get(), 1, event.unix_ms);
     sqlite3_bind_int64(statement.get(), 2, event.id);
-    sqlite3_bind_text(statement.get(), 3, event.severity.c_str(), static_cast<int>(event.severity.size()), SQLITE_STATIC);
+    sqlite3_bind_text(statement.get(), 3, event.severity.c_str(), static_cast<int>(event.severity.size()),
+                      SQLITE_STATIC);
     sqlite3_bind_text(statement.get(), 4, event.text.c_str(), static_cast<int>(event.text.size()), SQLITE_STATIC);
     sqlite3_bind_blob(statement.get(), 5, fields.bytes().data(), static_cast<int>(fields.size()), SQLITE_STATIC);
     UMBRA_TRY(step_done(statement.get()));
@@ -202,8 +203,8 @@ Result<std::vector<EventRecord>> SqliteStateStore::events(uint64_t after, size_t
 
 Result<std::unique_ptr<StateStore>> open_sqlite_state_store(std::string path) {
     sqlite3* raw = nullptr;
-    const int opened = sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW,
-                                       nullptr);
+    const int opened =
+        sqlite3_open_v2(path.c_str(), &raw, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOFOLLOW, nullptr);
     Database database(raw);
     if (opened != SQLITE_OK) {
         return fail(Code::kIo, path + ": " + (raw != nullptr ? sqlite3_errmsg(raw) : "out of memory"));

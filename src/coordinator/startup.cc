@@ -49,9 +49,10 @@ Task<void> Coordinator::settle_leftovers(State state) {
         }
         Answer<> dropped = co_await drop_snapshot(intent.id);
         if (!dropped) {
-            events_.error(EventId::kCleanupFailed,
-                          "an interrupted deletion of " + intent.id.braced() + ": " + dropped.error().message,
-                          {{"snapshot", intent.id.text()}, {"remedy", "delete it again when the array can be reached"}});
+            events_.error(
+                EventId::kCleanupFailed,
+                "an interrupted deletion of " + intent.id.braced() + ": " + dropped.error().message,
+                {{"snapshot", intent.id.text()}, {"remedy", "delete it again when the array can be reached"}});
         }
     }
     for (const SetRecord& record : state.sets) {
@@ -69,9 +70,8 @@ Task<void> Coordinator::settle_leftovers(State state) {
         if (intent.kind != Intent::Kind::kRecover) continue;
         resync_running_ = true;
         events_.warning(EventId::kRecoverResumed, "an interrupted resynchronisation is taken up again", {});
-        (void)start_operation("resync", [this, intent](OperationPtr operation) {
-            return resume_recovery(std::move(operation), intent);
-        });
+        (void)start_operation(
+            "resync", [this, intent](OperationPtr operation) { return resume_recovery(std::move(operation), intent); });
     }
 }
 
@@ -100,17 +100,20 @@ Task<void> Coordinator::settle_set(SetRecord record) {
             }
             sets_[record.id].state = SetState::kImportFailed;
             (void)save(sets_[record.id]);
-            events_.error(EventId::kImportFailed, "the import of " + record.id.braced() + " was interrupted",
-                          {{"set", record.id.text()},
-                           {"remedy", "import it again, or give its LUNs back with: umbra shadow cleanup " +
-                                          record.id.text()}});
+            events_.error(
+                EventId::kImportFailed, "the import of " + record.id.braced() + " was interrupted",
+                {{"set", record.id.text()},
+                 {"remedy", "import it again, or give its LUNs back with: umbra shadow cleanup " + record.id.text()}});
             break;
         }
-        case SetState::kBreaking: (void)co_await finish_break(record.id); break;
+        case SetState::kBreaking:
+            (void)co_await finish_break(record.id);
+            break;
         case SetState::kCreated:
         case SetState::kTransported:
         case SetState::kImported:
-        case SetState::kImportFailed: break;
+        case SetState::kImportFailed:
+            break;
     }
 }
 
@@ -137,7 +140,8 @@ Task<void> Coordinator::surface_again(Guid id) {
             const Failure& failure = surfaced ? (*surfaced)[i].result.error() : surfaced.error();
             events_.error(EventId::kImportFailed,
                           "shadow copy " + missing[i].id.braced() + " could not be surfaced again: " + failure.message,
-                          {{"set", id.text()}, {"snapshot", missing[i].id.text()},
+                          {{"set", id.text()},
+                           {"snapshot", missing[i].id.text()},
                            {"remedy", "restart umbra-hostd when the array can be reached"}});
             continue;
         }
@@ -146,9 +150,10 @@ Task<void> Coordinator::surface_again(Guid id) {
         const std::string path = snapshot->exposed_path;
         auto exposed = co_await host_.expose(missing[i].id, path);
         if (!exposed) {
-            events_.error(EventId::kImportFailed,
-                          "shadow copy " + missing[i].id.braced() + " could not be exposed again: " + exposed.error().text(),
-                          {{"set", id.text()}, {"snapshot", missing[i].id.text()}, {"remedy", "empty " + path}});
+            events_.error(
+                EventId::kImportFailed,
+                "shadow copy " + missing[i].id.braced() + " could not be exposed again: " + exposed.error().text(),
+                {{"set", id.text()}, {"snapshot", missing[i].id.text()}, {"remedy", "empty " + path}});
         }
     }
 }

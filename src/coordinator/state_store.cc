@@ -13,13 +13,20 @@ using base::fail;
 
 std::string_view to_string(SetState state) {
     switch (state) {
-        case SetState::kCreating: return "creating";
-        case SetState::kCreated: return "created";
-        case SetState::kTransported: return "transported";
-        case SetState::kImporting: return "importing";
-        case SetState::kImported: return "imported";
-        case SetState::kImportFailed: return "import failed";
-        case SetState::kBreaking: return "breaking";
+        case SetState::kCreating:
+            return "creating";
+        case SetState::kCreated:
+            return "created";
+        case SetState::kTransported:
+            return "transported";
+        case SetState::kImporting:
+            return "importing";
+        case SetState::kImported:
+            return "imported";
+        case SetState::kImportFailed:
+            return "import failed";
+        case SetState::kBreaking:
+            return "breaking";
     }
     return "unknown";
 }

@@ -45,8 +45,8 @@ enum class SetState : uint8_t {
     kTransported = 3,  ///< created here for another host; nothing surfaced
     kImporting = 4,    ///< becomes kImportFailed at a restart
     kImported = 5,
-    kImportFailed = 6, ///< LUNs are presented to this host, nothing is mounted
-    kBreaking = 7,     ///< finished at a restart
+    kImportFailed = 6,  ///< LUNs are presented to this host, nothing is mounted
+    kBreaking = 7,      ///< finished at a restart
 };
 std::string_view to_string(SetState state);
 
@@ -56,8 +56,8 @@ struct SetRecord {
     uint32_t context = 0;
     uint32_t snapshots_created = 0;  ///< m_lSnapshotsCount
     std::vector<SnapshotRecord> snapshots;
-    uint32_t break_flags = 0;        ///< kBreaking
-    bool holds_point = false;        ///< kCreating: PostCommitSnapshots has been called, LUNs may exist
+    uint32_t break_flags = 0;  ///< kBreaking
+    bool holds_point = false;  ///< kCreating: PostCommitSnapshots has been called, LUNs may exist
     bool operator==(const SetRecord&) const = default;
 };
 
@@ -71,18 +71,18 @@ struct Intent {
     base::Guid id;
     Kind kind = Kind::kSourceFlags;
     base::Guid set;
-    std::string disk;                   ///< kSourceFlags: device
-    LunInformation lun;                 ///< kSourceFlags, kLunRelease
-    uint32_t flags = 0;                 ///< kSourceFlags: what was there
-    base::Guid provider;                ///< kRecover, kLunRelease
+    std::string disk;     ///< kSourceFlags: device
+    LunInformation lun;   ///< kSourceFlags, kLunRelease
+    uint32_t flags = 0;   ///< kSourceFlags: what was there
+    base::Guid provider;  ///< kRecover, kLunRelease
     /// kRecover: one element a destination disk.
     struct Destination {
         LunInformation source;
         LunInformation target;
         std::string disk;
         host::ReleasedDisk released;
-        host::DiskSignature former;     ///< of the destination
-        host::DiskSignature original;   ///< of the LUN that the shadow copy was made from
+        host::DiskSignature former;    ///< of the destination
+        host::DiskSignature original;  ///< of the LUN that the shadow copy was made from
         bool operator==(const Destination& other) const {
             return source == other.source && target == other.target && disk == other.disk && former == other.former &&
                    original == other.original;

@@ -16,9 +16,12 @@ namespace {
 bool same_identity(const host::DiskSignature& a, const host::DiskSignature& b) {
     if (a.kind != b.kind) return false;
     switch (a.kind) {
-        case host::TableKind::kNone: return false;
-        case host::TableKind::kMbr: return a.mbr_id == b.mbr_id;
-        case host::TableKind::kGpt: return a.gpt_guid == b.gpt_guid;
+        case host::TableKind::kNone:
+            return false;
+        case host::TableKind::kMbr:
+            return a.mbr_id == b.mbr_id;
+        case host::TableKind::kGpt:
+            return a.gpt_guid == b.gpt_guid;
     }
     return false;
 }
@@ -40,9 +43,8 @@ bool same_place(const SnapshotRecord& snapshot, const host::Volume& volume) {
 }  // namespace
 
 Task<std::optional<LunInformation>> Coordinator::identify(Provider* provider, std::string device, LunInformation lun) {
-    std::optional<SupportReply> reply =
-        co_await with_deadline<SupportReply>(environment_.executor, background_,
-                                             provider->fill_in_lun_info(device, lun), deadline(options_.call_limit));
+    std::optional<SupportReply> reply = co_await with_deadline<SupportReply>(
+        environment_.executor, background_, provider->fill_in_lun_info(device, lun), deadline(options_.call_limit));
     // FillInLunInfo's code is ignored (vss.md 2.2); only a surrogate that is gone is worth telling.
     if (!reply) {
         provider->give_up("FillInLunInfo did not return in time");
@@ -66,7 +68,8 @@ Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, 
     for (const SnapshotRecord& snapshot : snapshots) {
         Provider* provider = providers_.find(snapshot.provider);
         if (provider == nullptr) {
-            co_return refuse(vss::kProviderNotRegistered, "no provider " + snapshot.provider.braced() + " on this host");
+            co_return refuse(vss::kProviderNotRegistered,
+                             "no provider " + snapshot.provider.braced() + " on this host");
         }
         if (std::ranges::find(owners, provider) == owners.end()) owners.push_back(provider);
         for (const LunInformation& target : snapshot.targets) {
@@ -87,8 +90,8 @@ Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, 
 
     std::vector<host::WantedLun> expected;
     for (const Wanted& one : wanted) expected.push_back({lun_identity(one.lun), true});
-    auto arrived = co_await host_.rescan(
-        expected, std::chrono::duration_cast<std::chrono::milliseconds>(options_.arrival_limit));
+    auto arrived =
+        co_await host_.rescan(expected, std::chrono::duration_cast<std::chrono::milliseconds>(options_.arrival_limit));
     std::map<std::string, host::Disk> disks;  // by key, those that are what GetTargetLuns promised
     std::string scan_error;
     if (!arrived) {
@@ -114,7 +117,8 @@ Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, 
 Task<Coordinator::Surfaced> Coordinator::mount_one(SnapshotRecord snapshot, std::map<std::string, host::Disk> disks) {
     Surfaced out;
     if (snapshot.layered) {
-        out.result = refuse(vss::kDynamicDiskError, "a volume on LVM, md or LUKS cannot be assembled beside its original");
+        out.result =
+            refuse(vss::kDynamicDiskError, "a volume on LVM, md or LUKS cannot be assembled beside its original");
         co_return out;
     }
     for (const LunInformation& target : snapshot.targets) {
@@ -189,7 +193,8 @@ Task<void> Coordinator::separate_signature(host::Disk disk, LunInformation lun) 
         events_.warning(EventId::kSignatureCollision,
                         fmt::format("the copy {} keeps the disk identity of another disk of this host: {}", disk.device,
                                     done.error().text()),
-                        {{"disk", disk.device}, {"lun", lun.key()},
+                        {{"disk", disk.device},
+                         {"lun", lun.key()},
                          {"remedy", "give one of the two a new disk identity, or detach one"}});
     }
 }
@@ -237,7 +242,8 @@ Task<Answer<ComCode>> Coordinator::import(OperationPtr operation, SessionPtr ses
     Answer<> ready = co_await refuse_foreign_targets(&record);
     if (!ready) {
         events_.error(EventId::kImportFailed, "import of " + set.braced() + ": " + ready.error().message,
-                      {{"set", set.text()}, {"code", vss::name(ready.error().code)},
+                      {{"set", set.text()},
+                       {"code", vss::name(ready.error().code)},
                        {"remedy", "use the document that the creation saved, and take the LUN out of use here"}});
         co_return std::unexpected(ready.error());
     }
@@ -255,7 +261,8 @@ Task<Answer<ComCode>> Coordinator::import(OperationPtr operation, SessionPtr ses
             // Another host holds it: nothing of it is ours to list, or to clean up.
             events_.error(EventId::kImportRefused,
                           "shadow copy set " + set.braced() + " was imported already: " + surfaced.error().message,
-                          {{"set", set.text()}, {"code", vss::name(vss::kBadState)},
+                          {{"set", set.text()},
+                           {"code", vss::name(vss::kBadState)},
                            {"remedy", "the provider's entry names the holder; a set is imported once"}});
         }
         if (elsewhere || surfaced.error().code == vss::kProviderNotRegistered) {
@@ -308,8 +315,10 @@ Task<Answer<ComCode>> Coordinator::import(OperationPtr operation, SessionPtr ses
                   fmt::format("{} of {} shadow copies of {} were imported: {}", imported, record.snapshots.size(),
                               set.braced(), causes),
                   {{"set", set.text()},
-                   {"remedy", "check that the array presents the LUNs to this host; then import again, or give the LUNs "
-                              "back with: umbra shadow cleanup " + set.text()}});
+                   {"remedy",
+                    "check that the array presents the LUNs to this host; then import again, or give the LUNs "
+                    "back with: umbra shadow cleanup " +
+                        set.text()}});
     if (imported > 0) co_return vss::kSomeSnapshotsNotImported;
     co_return refuse(last, causes);
 }

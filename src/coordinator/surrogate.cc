@@ -207,7 +207,8 @@ public:
     }
 
     Task<std::expected<bool, std::string>> has_ex() override {
-        OnThread<std::expected<bool, std::string>> wait{executor_, threads_,
+        OnThread<std::expected<bool, std::string>> wait{executor_,
+                                                        threads_,
                                                         [this]() -> std::expected<bool, std::string> {
                                                             auto process = ensure();
                                                             if (!process) return std::unexpected(process.error());
@@ -231,7 +232,8 @@ public:
                 to->luns = read_all(from.luns());
             });
     }
-    Task<ProviderReply> begin_prepare_snapshot(Guid set, Guid snapshot, uint32_t context, std::vector<std::string> devices,
+    Task<ProviderReply> begin_prepare_snapshot(Guid set, Guid snapshot, uint32_t context,
+                                               std::vector<std::string> devices,
                                                std::vector<LunInformation> luns) override {
         v1::BeginPrepareSnapshotRequest request;
         request.set_set(set.text());
@@ -281,12 +283,11 @@ public:
         v1::DeviceLun request;
         request.set_device(device);
         fill(lun, request.mutable_lun());
-        return invoke<SupportReply, v1::FillInLunInfoReply>(
-            &v1::ProviderHost::Stub::FillInLunInfo, std::move(request),
-            [](const v1::FillInLunInfoReply& from, SupportReply* to) {
-                to->supported = from.supported();
-                to->luns.push_back(read(from.lun()));
-            });
+        return invoke<SupportReply, v1::FillInLunInfoReply>(&v1::ProviderHost::Stub::FillInLunInfo, std::move(request),
+                                                            [](const v1::FillInLunInfoReply& from, SupportReply* to) {
+                                                                to->supported = from.supported();
+                                                                to->luns.push_back(read(from.lun()));
+                                                            });
     }
     Task<ProviderReply> on_lun_empty(std::string device, LunInformation lun) override {
         v1::DeviceLun request;
@@ -294,8 +295,8 @@ public:
         fill(lun, request.mutable_lun());
         return simple(&v1::ProviderHost::Stub::OnLunEmpty, std::move(request));
     }
-    Task<ProviderReply> on_lun_state_change(std::vector<LunInformation> snapshots, std::vector<LunInformation> originals,
-                                            uint32_t flags) override {
+    Task<ProviderReply> on_lun_state_change(std::vector<LunInformation> snapshots,
+                                            std::vector<LunInformation> originals, uint32_t flags) override {
         v1::OnLunStateChangeRequest request;
         fill(snapshots, request.mutable_snapshots());
         fill(originals, request.mutable_originals());
@@ -323,7 +324,8 @@ public:
         return simple(&v1::ProviderHost::Stub::CancelAsync, for_async(async));
     }
     Task<void> release_async(uint64_t async) override {
-        OnThread<bool> wait{executor_, threads_,
+        OnThread<bool> wait{executor_,
+                            threads_,
                             [this, async] {
                                 ProcessPtr process = running();
                                 if (!process) return false;
@@ -355,7 +357,8 @@ private:
     template <class Out, class Reply, class Request>
     Task<Out> invoke(grpc::Status (v1::ProviderHost::Stub::*method)(grpc::ClientContext*, const Request&, Reply*),
                      Request request, std::function<void(const Reply&, Out*)> convert) {
-        OnThread<Out> wait{executor_, threads_,
+        OnThread<Out> wait{executor_,
+                           threads_,
                            [this, method, &request, &convert] {
                                Out out;
                                auto process = ensure();
@@ -429,7 +432,7 @@ std::expected<ProcessPtr, std::string> SurrogateImpl::start() {
     std::vector<char*> envp;
     for (std::string& one : environment) envp.push_back(one.data());
     envp.push_back(nullptr);
-    std::vector<std::string> arguments{options_.program, "--channel", std::to_string(kChannelFd), "--library",
+    std::vector<std::string> arguments{options_.program, "--channel", std::to_string(kChannelFd),   "--library",
                                        options_.library, "--class",   options_.info.class_id.text()};
     std::vector<char*> argv;
     for (std::string& one : arguments) argv.push_back(one.data());
@@ -465,7 +468,8 @@ std::expected<ProcessPtr, std::string> SurrogateImpl::start() {
     const grpc::Status status = process->stub->Describe(&context, v1::Empty(), &description);
     if (!status.ok()) return std::unexpected("its process did not load it: " + status.error_message());
     if (!description.failure().empty()) return std::unexpected(description.failure());
-    if (description.on_load() != vss::kOk) return std::unexpected("OnLoad returned " + vss::name(description.on_load()));
+    if (description.on_load() != vss::kOk)
+        return std::unexpected("OnLoad returned " + vss::name(description.on_load()));
     if (!description.has_hardware() || !description.has_create_snapshot_set()) {
         return std::unexpected("the library offers no hardware provider");
     }

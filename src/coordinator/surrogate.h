@@ -1,4 +1,5 @@
-// A provider in a process of its own (umbra-provider-host): started at its first use, watched, killed when it is silent.
+// A provider in a process of its own (umbra-provider-host): started at its first use, watched, killed when it is
+// silent.
 #pragma once
 
 #include <functional>

@@ -44,7 +44,8 @@ public:
     HRESULT STDMETHODCALLTYPE AreLunsSupported(LONG count, LONG, VSS_PWSZ* devices, VDS_LUN_INFORMATION* luns,
                                                BOOL* supported) override {
         // Supports what is called /dev/known and has a serial number; normalises the product.
-        *supported = count == 1 && std::wstring_view(devices[0]) == L"/dev/known" && luns[0].m_szSerialNumber != nullptr;
+        *supported =
+            count == 1 && std::wstring_view(devices[0]) == L"/dev/known" && luns[0].m_szSerialNumber != nullptr;
         if (count == 1) {
             CoTaskMemFree(luns[0].m_szProductId);
             luns[0].m_szProductId = static_cast<char*>(CoTaskMemAlloc(11));
@@ -56,7 +57,8 @@ public:
         *supported = TRUE;
         return E_FAIL;
     }
-    HRESULT STDMETHODCALLTYPE BeginPrepareSnapshot(VSS_ID, VSS_ID, LONG, LONG, VSS_PWSZ*, VDS_LUN_INFORMATION*) override {
+    HRESULT STDMETHODCALLTYPE BeginPrepareSnapshot(VSS_ID, VSS_ID, LONG, LONG, VSS_PWSZ*,
+                                                   VDS_LUN_INFORMATION*) override {
         return S_OK;
     }
     HRESULT STDMETHODCALLTYPE GetTargetLuns(LONG count, VSS_PWSZ*, VDS_LUN_INFORMATION* sources,
@@ -82,11 +84,14 @@ public:
     HRESULT STDMETHODCALLTYPE OnLunStateChange(VDS_LUN_INFORMATION*, VDS_LUN_INFORMATION*, DWORD, DWORD) override {
         return S_OK;
     }
-    HRESULT STDMETHODCALLTYPE ResyncLuns(VDS_LUN_INFORMATION*, VDS_LUN_INFORMATION*, DWORD, IVssAsync** async) override {
+    HRESULT STDMETHODCALLTYPE ResyncLuns(VDS_LUN_INFORMATION*, VDS_LUN_INFORMATION*, DWORD,
+                                         IVssAsync** async) override {
         *async = umbra::com::make<Async>().detach();
         return S_OK;
     }
-    HRESULT STDMETHODCALLTYPE OnReuseLuns(VDS_LUN_INFORMATION*, VDS_LUN_INFORMATION*, DWORD) override { return E_NOTIMPL; }
+    HRESULT STDMETHODCALLTYPE OnReuseLuns(VDS_LUN_INFORMATION*, VDS_LUN_INFORMATION*, DWORD) override {
+        return E_NOTIMPL;
+    }
 
     HRESULT STDMETHODCALLTYPE EndPrepareSnapshots(VSS_ID) override { return S_OK; }
     HRESULT STDMETHODCALLTYPE PreCommitSnapshots(VSS_ID) override { return S_OK; }

@@ -87,7 +87,8 @@ void FakeProvider::give_up(std::string) {
     restart();
 }
 
-Task<SupportReply> FakeProvider::are_luns_supported(uint32_t, std::vector<std::string>, std::vector<LunInformation> luns) {
+Task<SupportReply> FakeProvider::are_luns_supported(uint32_t, std::vector<std::string>,
+                                                    std::vector<LunInformation> luns) {
     SupportReply out;
     static_cast<ProviderReply&>(out) = co_await enter("AreLunsSupported");
     if (!good(out)) co_return out;
@@ -242,8 +243,8 @@ Task<ProviderReply> FakeProvider::on_lun_empty(std::string, LunInformation lun) 
     co_return reply;
 }
 
-Task<ProviderReply> FakeProvider::on_lun_state_change(std::vector<LunInformation> snapshots, std::vector<LunInformation>,
-                                                      uint32_t flags) {
+Task<ProviderReply> FakeProvider::on_lun_state_change(std::vector<LunInformation> snapshots,
+                                                      std::vector<LunInformation>, uint32_t flags) {
     ProviderReply reply = co_await enter("OnLunStateChange");
     if (!good(reply)) co_return reply;
     for (const LunInformation& lun : snapshots) {

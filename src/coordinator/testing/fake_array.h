@@ -60,17 +60,17 @@ public:
     }
 
     // --- What tests set and ask ---
-    std::vector<std::string> calls;              ///< method names in call order
-    std::map<std::string, ComCode> fail;         ///< every call of the method returns that, without effect
-    std::map<std::string, std::string> lose;     ///< every call of the method is lost
+    std::vector<std::string> calls;           ///< method names in call order
+    std::map<std::string, ComCode> fail;      ///< every call of the method returns that, without effect
+    std::map<std::string, std::string> lose;  ///< every call of the method is lost
     std::map<std::string, env::Duration> delay;
     bool ex = true;
     bool supports = true;
     std::function<bool(const LunInformation&)> supports_lun;
-    bool corrupt_fill_in = false;                ///< FillInLunInfo disagrees with GetTargetLuns
-    bool foreign_fill_in = false;                ///< FillInLunInfo says that the LUN is not its
-    bool change_ignored_fields = false;          ///< bus type and signature differ from GetTargetLuns'
-    bool arrive = true;                          ///< LUNs show up after LocateLuns
+    bool corrupt_fill_in = false;        ///< FillInLunInfo disagrees with GetTargetLuns
+    bool foreign_fill_in = false;        ///< FillInLunInfo says that the LUN is not its
+    bool change_ignored_fields = false;  ///< bus type and signature differ from GetTargetLuns'
+    bool arrive = true;                  ///< LUNs show up after LocateLuns
     bool commit_was_frozen = false;
     uint32_t flags_at_commit = 0;
     int polls_until_done = 2;
@@ -78,7 +78,11 @@ public:
     int give_ups = 0;
     size_t count(const std::string& method) const;
     /// The process dies and is started again: what it knew is gone, what the array has stays.
-    void restart() { prepared_.clear(); asyncs_.clear(); state_ = 0; }
+    void restart() {
+        prepared_.clear();
+        asyncs_.clear();
+        state_ = 0;
+    }
 
     // --- Provider ---
     const ProviderInfo& info() const override { return info_; }
@@ -102,7 +106,8 @@ public:
     env::Task<ProviderReply> on_lun_empty(std::string device, LunInformation lun) override;
     env::Task<ProviderReply> on_lun_state_change(std::vector<LunInformation> snapshots,
                                                  std::vector<LunInformation> originals, uint32_t flags) override;
-    env::Task<AsyncReply> resync_luns(std::vector<LunInformation> sources, std::vector<LunInformation> targets) override;
+    env::Task<AsyncReply> resync_luns(std::vector<LunInformation> sources,
+                                      std::vector<LunInformation> targets) override;
     env::Task<AsyncState> query_async(uint64_t async) override;
     env::Task<ProviderReply> cancel_async(uint64_t async) override;
     env::Task<void> release_async(uint64_t async) override;
@@ -127,7 +132,8 @@ private:
     std::string host_name_;
     KillSwitch* kill_;
     ProviderInfo info_;
-    int state_ = 0;  // vss.md 3.4: 0 unknown, 1 preparing, 2 prepared, 3 precommitted, 4 committed, 5 created, 6 aborted
+    int state_ =
+        0;  // vss.md 3.4: 0 unknown, 1 preparing, 2 prepared, 3 precommitted, 4 committed, 5 created, 6 aborted
     base::Guid set_;
     std::map<std::string, std::string> prepared_;  // source key -> target key
     std::map<uint64_t, Async> asyncs_;

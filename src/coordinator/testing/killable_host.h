@@ -73,7 +73,8 @@ public:
         Result<LunFlags> result = co_await inner_.read_lun_flags(disk);
         co_return result;
     }
-    Task<Result<std::vector<std::optional<Disk>>>> rescan(std::vector<WantedLun> wanted, std::chrono::milliseconds timeout) override {
+    Task<Result<std::vector<std::optional<Disk>>>> rescan(std::vector<WantedLun> wanted,
+                                                          std::chrono::milliseconds timeout) override {
         if (!kill_.pass()) co_return base::fail(base::Code::kUnavailable, "killed");
         Result<std::vector<std::optional<Disk>>> result = co_await inner_.rescan(std::move(wanted), timeout);
         co_return result;

@@ -41,8 +41,12 @@ inline void run(sim::SimExecutor& executor, env::Task<void> task) {
 class TestHost {
 public:
     TestHost(sim::SimExecutor& executor, FakeArray& array, std::string name)
-        : executor_(executor), name_(std::move(name)), random_(std::hash<std::string>()(name_)), fake(executor),
-          killable_(fake, kill), provider(array, fake, executor, name_, &kill, kProviderId) {
+        : executor_(executor),
+          name_(std::move(name)),
+          random_(std::hash<std::string>()(name_)),
+          fake(executor),
+          killable_(fake, kill),
+          provider(array, fake, executor, name_, &kill, kProviderId) {
         registry.list.push_back(&provider);
         store.gate = [this]() -> base::Result<void> {
             if (!kill.pass()) return base::fail(base::Code::kUnavailable, "killed");
@@ -75,7 +79,8 @@ public:
         for (const OperationPtr& one : coordinator->operations()) wait(one);
     }
     bool has_event(EventId id) const {
-        return std::ranges::any_of(store.all_events(), [&](const EventRecord& event) { return event.id == static_cast<uint32_t>(id); });
+        return std::ranges::any_of(store.all_events(),
+                                   [&](const EventRecord& event) { return event.id == static_cast<uint32_t>(id); });
     }
     size_t event_count(EventId id) const {
         return static_cast<size_t>(std::ranges::count_if(
