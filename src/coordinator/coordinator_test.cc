@@ -836,7 +836,9 @@ TEST_F(CoordinatorTest, RecoverSetCodesOfResyncLuns) {
         EXPECT_EQ(recover(a, made.xml, made.snapshots).result, expected);
         a.provider.fail.clear();
         a.provider.resync_result = returned;
-        if (vss::failed(returned)) EXPECT_EQ(recover(a, made.xml, made.snapshots).result, expected);
+        if (vss::failed(returned)) {
+            EXPECT_EQ(recover(a, made.xml, made.snapshots).result, expected);
+        }
         a.provider.resync_result = vss::kAsyncFinished;
         const auto* disk = a.fake.find(host::testing::fake_lun(kDb));
         EXPECT_EQ(disk->volumes[0].second.mounts, std::vector<std::string>{"/srv/db"}) << "as it was";

@@ -140,7 +140,9 @@ TEST(Kill, InterruptedImportMountsNothingAndCanBeRepeated) {
         const bool imported = !sets.empty() && sets.begin()->second.state == SetState::kImported;
         EXPECT_EQ(b.fake.shadows().size(), imported ? 1u : 0u);
         if (!imported) {
-            if (!sets.empty()) EXPECT_EQ(sets.begin()->second.state, SetState::kImportFailed);
+            if (!sets.empty()) {
+                EXPECT_EQ(sets.begin()->second.state, SetState::kImportFailed);
+            }
             EXPECT_EQ(world.import(b, xml), vss::kAsyncFinished);
         }
         return survived;
@@ -163,7 +165,9 @@ TEST(Kill, ResynchronisationEndsWholeAndMounted) {
         EXPECT_EQ(world.db()->disk.signature.gpt_guid, former);
         const std::string& content = world.array.find(kDb)->content;
         EXPECT_TRUE(content == "db 1" || content == "db 2") << content;
-        if (survived) EXPECT_EQ(content, "db 1");
+        if (survived) {
+            EXPECT_EQ(content, "db 1");
+        }
         return survived;
     });
 }
