@@ -17,12 +17,12 @@
 
 #include "config.h"
 #include "coordinator/coordinator.h"
-#include "coordinator/service.h"
 #include "coordinator/sqlite_state_store.h"
-#include "coordinator/surrogate.h"
 #include "env/loop.h"
 #include "host/linux_host.h"
 #include "host/management.h"
+#include "service.h"
+#include "surrogate.h"
 
 namespace umbra::hostd {
 namespace {

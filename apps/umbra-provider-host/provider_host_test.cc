@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
-#include "coordinator/surrogate.h"
 #include "env/loop.h"
+#include "surrogate.h"
 
 namespace umbra::coordinator {
 namespace {

@@ -1,4 +1,4 @@
-#include "coordinator/surrogate.h"
+#include "surrogate.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

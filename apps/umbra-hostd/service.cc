@@ -1,4 +1,4 @@
-#include "coordinator/service.h"
+#include "service.h"
 
 #include <grpcpp/grpcpp.h>
 #include <vss.grpc.pb.h>

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "coordinator/coordinator.h"
-#include "coordinator/surrogate.h"
+#include "surrogate.h"
 
 namespace grpc {
 class Service;
