@@ -110,8 +110,7 @@ Task<Result<void>> Engine::recover_parity(uint64_t stream_id, Progress& progress
             if (!store_.groups.in_use(slot)) continue;
             store::Group& group = store_.groups.at(slot);
             if (group.open) store_.stream(stream_id)->close_group();
-            while (group.pins > 0 && store_.stream(stream_id)->has_unwritten())
-                co_await store_.stream(stream_id)->drain();
+            co_await store_.stream(stream_id)->drain();  // its last records must be on the drives that are read
             std::vector<uint32_t> in_use;
             std::vector<uint32_t> lost;
             for (const store::Column& column : group.columns) {
