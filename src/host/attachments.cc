@@ -118,7 +118,7 @@ Result<void> Attachments::clear_dead(const std::string& file) {
     return {};
 }
 
-Result<void> Attachments::end_file(const std::string& file, int pid) {
+Result<void> Attachments::end_file(const std::string& file, int pid, bool keep_notes) {
     const auto deadline = std::chrono::steady_clock::now() + kExitPatience;
     while (::umount2(file.c_str(), UMOUNT_NOFOLLOW) != 0) {
         if (errno == EINVAL || errno == ENOENT) break;  // not mounted any more
@@ -129,7 +129,7 @@ Result<void> Attachments::end_file(const std::string& file, int pid) {
     if (!wait_gone(pid, kExitPatience)) {
         return fail(Code::kTimedOut, "umbra-initiator (" + std::to_string(pid) + ") does not end");
     }
-    ::unlink((file.substr(0, file.size() - kFileSuffix.size()) + std::string(kNotesSuffix)).c_str());
+    if (!keep_notes) ::unlink((file.substr(0, file.size() - kFileSuffix.size()) + std::string(kNotesSuffix)).c_str());
     ::unlink(file.c_str());
     return {};
 }
@@ -191,7 +191,7 @@ Result<Attachment> Attachments::attach_locked(const IscsiPath& path, const std::
         auto loop = attach_loop(file, read_only, info ? info->block_bytes : 512);
         if (!loop) {
             const int pid = present->pid;
-            const auto ended = end_file(file, pid);
+            const auto ended = end_file(file, pid, true);
             static_cast<void>(ended);  // the first error is the one to tell
             return std::unexpected(loop.error());
         }
@@ -215,17 +215,17 @@ Result<std::optional<Attachment>> Attachments::find_key(const std::string& key) 
     return std::move(*attachment);
 }
 
-Result<void> Attachments::detach_file(const std::string& file) {
+Result<void> Attachments::detach_file(const std::string& file, bool keep_notes) {
     const std::lock_guard lock(mutex_);
     if (::access(file.c_str(), F_OK) != 0 && errno == ENOENT) return {};
     if (is_dead(file)) {
         UMBRA_TRY(clear_dead(file));
-        return end_file(file, 0);
+        return end_file(file, 0, keep_notes);
     }
     const auto present = read(file);
-    if (!present) return end_file(file, 0);
+    if (!present) return end_file(file, 0, keep_notes);
     if (!present->device.empty()) UMBRA_TRY(detach_loop(present->device, kLoopPatience));
-    return end_file(file, present->pid);
+    return end_file(file, present->pid, keep_notes);
 }
 
 Result<std::vector<Attachment>> Attachments::list() {

@@ -60,8 +60,9 @@ public:
     base::Result<std::vector<Attachment>> list();
     base::Result<std::optional<Attachment>> find(const LunIdentity& lun);
     base::Result<std::optional<Attachment>> find_key(const std::string& key);
-    /// detach() of Attachment::file, also of one that is dead.
-    base::Result<void> detach_file(const std::string& file);
+    /// detach() of Attachment::file, also of one that is dead. `keep_notes`: it is attached again soon, by whoever
+    /// does it, and its notes are those of now.
+    base::Result<void> detach_file(const std::string& file, bool keep_notes = false);
     base::Result<void> set_notes(const Attachment& attachment, Fields notes);
 
     /// Asks every portal for LUNs that this host may see, attaches those that are wanted, and looks at kernel disks
@@ -74,7 +75,7 @@ private:
     std::string file_of(const std::string& key) const;
     base::Result<Attachment> read(const std::string& file) const;
     base::Result<void> clear_dead(const std::string& file);
-    base::Result<void> end_file(const std::string& file, int pid);
+    base::Result<void> end_file(const std::string& file, int pid, bool keep_notes);
     base::Result<bool> ask_portals(const std::vector<WantedLun>& wanted, std::vector<std::optional<Disk>>& found);
     base::Result<Attachment> attach_locked(const IscsiPath& path, const std::string& key, bool read_only);
 

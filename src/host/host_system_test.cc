@@ -879,6 +879,8 @@ TEST_F(HostSystem, ReleaseForAResyncAndComeBackWithNewContent) {
         EXPECT_EQ(shell("grep -q newer " + mount + "/file"), 0);
     }
     EXPECT_CODE(Code::kBusy, executor.run(host.check_exclusive(lun->device)));
+    const Fields notes = {{"name", "db"}, {"mask", "iqn.2000-01.test:target"}};
+    ASSERT_OK(attachments_->set_notes(*lun, notes));
     const auto released = executor.run(host.release_disk(lun->device, milliseconds(5000)));
     ASSERT_OK(released);
     ASSERT_EQ(released->mounts.size(), 1u);
@@ -887,6 +889,10 @@ TEST_F(HostSystem, ReleaseForAResyncAndComeBackWithNewContent) {
     ASSERT_EQ(shell("cp --sparse=never " + directory_ + "/old.img " + target_->image(1)), 0);
     const auto back = executor.run(host.reacquire_disk(*released, true));
     ASSERT_OK(back);
+    const auto attached = attachments_->find(back->lun);
+    ASSERT_OK(attached);
+    ASSERT_TRUE(attached->has_value());
+    EXPECT_EQ((*attached)->notes, notes) << "who attached it cannot detach it by its name any more";
     EXPECT_EQ(shell("grep -q old " + mount + "/file"), 0);
     EXPECT_EQ(shell("grep ' " + mount + " ' /proc/self/mountinfo | grep -q noatime"), 0);
     ASSERT_OK(executor.run(host.reacquire_disk(*released, true)));

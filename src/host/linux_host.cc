@@ -249,9 +249,9 @@ Task<Result<std::vector<std::optional<Disk>>>> LinuxHost::rescan(std::vector<Wan
                    [this, wanted = std::move(wanted), timeout] { return attachments_.search(wanted, timeout); });
 }
 
-Result<void> LinuxHost::detach_now(const LunIdentity& lun) {
+Result<void> LinuxHost::detach_now(const LunIdentity& lun, bool keep_notes) {
     UMBRA_ASSIGN(const auto attachment, attachments_.find(lun));
-    if (attachment) return attachments_.detach_file(attachment->file);
+    if (attachment) return attachments_.detach_file(attachment->file, keep_notes);
     UMBRA_ASSIGN(const auto disk, attachments_.machine().find_lun(lun));
     if (!disk) return {};
     UMBRA_TRY(check_unused(disk->device));
@@ -259,7 +259,7 @@ Result<void> LinuxHost::detach_now(const LunIdentity& lun) {
 }
 
 Task<Result<void>> LinuxHost::detach(LunIdentity lun) {
-    return offload(workers_.get(), [this, lun = std::move(lun)] { return detach_now(lun); });
+    return offload(workers_.get(), [this, lun = std::move(lun)] { return detach_now(lun, false); });
 }
 
 Result<ReleasedDisk> LinuxHost::release_now(const std::string& device, milliseconds patience) {
@@ -290,7 +290,8 @@ Result<ReleasedDisk> LinuxHost::release_now(const std::string& device, milliseco
     }
     if (result) result = exclusive(device, patience);
     if (result) result = drop_caches(device);
-    if (result) result = detach_now(out.lun);
+    // Who attached it still wants to find it by its name, and to withdraw what was presented for it.
+    if (result) result = detach_now(out.lun, true);
     if (result) return out;
     // As it was: those that were unmounted come back.
     ReleasedDisk again = out;

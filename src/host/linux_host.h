@@ -56,7 +56,7 @@ public:
 private:
     std::shared_ptr<FreezeWatch> watch(const base::Guid& set) const;
     base::Result<void> start_watch(const base::Guid& set, const std::vector<Volume>& volumes);
-    base::Result<void> detach_now(const LunIdentity& lun);
+    base::Result<void> detach_now(const LunIdentity& lun, bool keep_notes);
     base::Result<ReleasedDisk> release_now(const std::string& disk, std::chrono::milliseconds patience);
     base::Result<Disk> reacquire_now(const ReleasedDisk& disk, bool mount);
     base::Result<void> write_signature_now(const std::string& disk, const DiskSignature& signature);

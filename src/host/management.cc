@@ -39,21 +39,32 @@ bool covers(const array::MaskView& mask, const std::string& iqn) {
     return mask.initiator == "*" || ::strcasecmp(mask.initiator.c_str(), iqn.c_str()) == 0;
 }
 
-Result<IscsiPath> path_of(const array::LunView& lun, const std::string& iqn, array_rpc::ArrayClient& client) {
+// Of several portals, the first that host.toml names: an array may have some that this host does not reach.
+std::string choose_portal(const std::vector<std::string>& offered, const std::vector<std::string>& configured) {
+    for (const std::string& portal : configured) {
+        if (std::find(offered.begin(), offered.end(), portal) != offered.end()) return portal;
+    }
+    return offered.empty() ? std::string{} : offered.front();
+}
+
+Result<IscsiPath> path_of(const array::LunView& lun, const HostConfig& config, array_rpc::ArrayClient& client) {
+    const std::string& iqn = config.initiator_iqn;
     const auto mask = std::find_if(lun.masks.begin(), lun.masks.end(), [&](const auto& m) { return covers(m, iqn); });
     if (mask == lun.masks.end()) return fail(Code::kInternal, lun.name + " is not presented to " + iqn);
     IscsiPath out;
     out.target = mask->target_iqn;
     out.lun = mask->lun;
+    std::vector<std::string> portals;
     for (const array::LunPathView& path : lun.paths) {
         if (path.target_iqn == mask->target_iqn && path.lun == mask->lun && !path.portal.empty())
-            out.portal = path.portal;
+            portals.push_back(path.portal);
     }
-    if (out.portal.empty()) {
+    if (portals.empty()) {
         UMBRA_ASSIGN(const array::StatusView status, client.status());
         if (status.portals.empty()) return fail(Code::kUnavailable, "the array has no iSCSI portal");
-        out.portal = status.portals.front();
+        portals = status.portals;
     }
+    out.portal = choose_portal(portals, config.portals);
     return out;
 }
 
@@ -205,7 +216,7 @@ Result<AttachedLun> Management::attach(const AttachWish& wish) {
         }
         return std::unexpected(std::move(error));
     };
-    const auto path = path_of(lun, config_.initiator_iqn, *client);
+    const auto path = path_of(lun, config_, *client);
     if (!path) return undo(path.error());
     target = path->target;
     auto attachment = attachments_.attach(was_attached ? same->path : *path, key, wish.read_only);

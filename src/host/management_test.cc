@@ -34,6 +34,7 @@ public:
         return masks_;
     }
     grpc::Status GetStatus(grpc::ServerContext*, const v1::GetStatusRequest*, v1::ArrayStatus* reply) override {
+        reply->add_portals("192.0.2.1:3260");  // one that this host does not reach
         reply->add_portals(portal);
         return grpc::Status::OK;
     }
@@ -94,6 +95,7 @@ protected:
         config_.initiator_iqn = "iqn.2026-01.test.umbra:host-a";
         config_.array_address = "unix:" + directory_ + "/array.sock";
         config_.initiator_program = UMBRA_INITIATOR;
+        config_.portals = {target_->portal()};
         auto session = IscsiSession::login(target_->portal(), target_->iqn(), config_.initiator_iqn, 20);
         ASSERT_TRUE(session);
         array_.naa = (*session)->read_facts(1)->identity.naa();
