@@ -157,6 +157,11 @@ std::string Management::withdraw(const std::string& naa, const std::string& targ
     change.lun = array::LunRef::naa(naa);
     change.initiator = config_.initiator_iqn;
     change.target_iqn = target;
+    // Our sessions for other LUNs see this one too and count as users. They are none: it has no disk here any more.
+    // A kernel initiator of the same name may still have one; then the array has the word.
+    const auto disks = attachments_.machine().disks();
+    change.force =
+        disks && std::none_of(disks->begin(), disks->end(), [&](const Disk& d) { return d.lun.naa() == naa; });
     std::string trouble;
     // The array may see our logout a moment later than we do.
     for (int attempt = 0; attempt < kWithdrawAttempts; ++attempt) {

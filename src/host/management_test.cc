@@ -54,7 +54,12 @@ public:
         fill(reply);
         return grpc::Status::OK;
     }
-    grpc::Status RemoveMask(grpc::ServerContext*, const v1::MaskRequest* request, v1::Lun* reply) override {
+    grpc::Status RemoveMask(grpc::ServerContext* context, const v1::MaskRequest* request, v1::Lun* reply) override {
+        // As an array answers while the host has a session for another LUN.
+        if (!request->force()) {
+            context->AddTrailingMetadata(array_rpc::kCodeMetadata, "busy");
+            return {grpc::StatusCode::FAILED_PRECONDITION, "the initiator is logged in and sees the LUN"};
+        }
         {
             const std::lock_guard lock(mutex_);
             std::erase(masks_, request->initiator());
