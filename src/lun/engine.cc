@@ -31,7 +31,8 @@ Engine::Engine(env::Environment& environment, EngineOptions options)
       gate_(environment.executor),
       space_lock_(environment.executor),
       work_(environment.executor),
-      tasks_(environment.executor) {
+      tasks_(environment.executor),
+      idle_(environment.executor) {
     store_.drives.on_failed = [this](uint32_t) { kick(); };
 }
 
@@ -152,6 +153,7 @@ Task<Result<void>> Engine::log_op(store::Op op) {
 }
 
 Task<Result<void>> Engine::update_meta(MetaBatch batch) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     if (batch.empty()) co_return Result<void>();
     uint64_t number = 0;
@@ -219,6 +221,7 @@ Result<std::vector<std::vector<uint32_t>>> Engine::place(const VolumeSpec& spec)
 }
 
 Task<Result<void>> Engine::create(VolumeId id, VolumeSpec spec, MetaBatch batch) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     if (spec.size_bytes == 0 || spec.size_bytes % kPhysicalBlockBytes != 0 || spec.size_bytes > kMaxVolumeBytes) {
         co_return fail(Code::kInvalidArgument,
@@ -257,6 +260,7 @@ Task<Result<void>> Engine::create(VolumeId id, VolumeSpec spec, MetaBatch batch)
 }
 
 Task<Result<void>> Engine::remove(VolumeId id, MetaBatch batch) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     auto guard = co_await gate_.lock();
     UMBRA_CO_TRY(check_running());
@@ -269,6 +273,7 @@ Task<Result<void>> Engine::remove(VolumeId id, MetaBatch batch) {
 }
 
 Task<Result<void>> Engine::resize(VolumeId id, uint64_t size_bytes, MetaBatch batch) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     if (size_bytes == 0 || size_bytes % kPhysicalBlockBytes != 0 || size_bytes > kMaxVolumeBytes) {
         co_return fail(Code::kInvalidArgument, fmt::format("{} is not a possible size", size_bytes));
@@ -280,16 +285,23 @@ Task<Result<void>> Engine::resize(VolumeId id, uint64_t size_bytes, MetaBatch ba
     auto range = co_await ranges->lock(0, UINT64_MAX);
     UMBRA_CO_ASSIGN(node, visible(id));
     const uint64_t blocks = size_bytes / kPhysicalBlockBytes;
-    if (blocks < node->blocks()) UMBRA_CO_TRY(co_await zero_blocks(id.value, blocks, node->blocks() - blocks));
-    auto guard = co_await gate_.lock();
-    UMBRA_CO_TRY(check_running());
-    UMBRA_CO_ASSIGN(node, visible(id));
-    const uint8_t levels = std::max(node->levels, levels_for(blocks));
-    for (size_t p = 0; p < node->plexes.size(); ++p) grow_levels(*node, p, node->levels, levels);
-    node->levels = levels;
-    node->size_bytes = size_bytes;
-    apply_meta(batch);
-    co_return co_await checkpoint_locked();
+    const uint64_t before = node->blocks();
+    // What lies beyond the end is emptied after shrinking and, should a crash have come between, before growing.
+    const uint64_t mapped_end = std::min<uint64_t>(blocks, 1ull << (8 * node->levels));
+    if (mapped_end > before) UMBRA_CO_TRY(co_await zero_blocks(id.value, before, mapped_end - before));
+    {
+        auto guard = co_await gate_.lock();
+        UMBRA_CO_TRY(check_running());
+        UMBRA_CO_ASSIGN(node, visible(id));
+        const uint8_t levels = std::max(node->levels, levels_for(blocks));
+        for (size_t p = 0; p < node->plexes.size(); ++p) grow_levels(*node, p, node->levels, levels);
+        node->levels = levels;
+        node->size_bytes = size_bytes;
+        apply_meta(batch);
+        UMBRA_CO_TRY(co_await checkpoint_locked());
+    }
+    if (blocks < before) (void)co_await zero_blocks(id.value, blocks, before - blocks);
+    co_return Result<void>();
 }
 
 void Engine::snapshot_node(Node& source, uint64_t id, uint64_t birth, bool hidden) {
@@ -363,7 +375,7 @@ void Engine::apply_snapshots(const std::vector<SnapshotRequest>& requests, const
 
 Task<Result<void>> Engine::flush_streams(std::set<uint64_t> streams) {
     for (const uint64_t id : streams) {
-        store::Stream* stream = store_.stream(id);
+        const auto stream = store_.hold_stream(id);
         if (stream == nullptr) continue;
         const auto done = co_await stream->flush();
         if (done) continue;
@@ -375,6 +387,7 @@ Task<Result<void>> Engine::flush_streams(std::set<uint64_t> streams) {
 }
 
 Task<Result<void>> Engine::snapshot(std::vector<SnapshotRequest> requests, MetaBatch batch) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     std::set<uint64_t> streams;
     uint64_t number = 0;
@@ -475,6 +488,7 @@ bool Engine::same_placement(const Node& a, const Node& b) const {
 }
 
 Task<Result<void>> Engine::resync(ResyncRequest request, MetaBatch batch, Progress& progress) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     uint64_t source_snapshot = 0;
     {
@@ -695,6 +709,7 @@ std::vector<DriveInfo> Engine::drives() const {
 }
 
 Task<Result<void>> Engine::fail_drive(DriveIndex index) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     if (index.value >= store_.drives.size())
         co_return fail(Code::kNotFound, fmt::format("there is no drive {}", index.value));
@@ -775,6 +790,8 @@ Task<Result<void>> Engine::close() {
     if (check_running()) done = co_await checkpoint();
     closing_ = true;
     kick();
+    store_.drives.wake();
+    while (calls_ > 0) co_await idle_.wait();
     co_await tasks_.join();
     for (auto& [id, stream] : store_.streams()) co_await stream->drain();
     co_await store_.drives.join();

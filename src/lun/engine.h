@@ -74,6 +74,20 @@ private:
     friend Task<Result<base::Guid>> format_array(env::Environment&, std::vector<DriveSpec>&, EngineOptions);
     friend Task<Result<std::unique_ptr<Backend>>> open_array(env::Environment&, std::vector<DriveSpec>, EngineOptions);
 
+    /// One call of a client under way: close() waits for it.
+    class Call {
+    public:
+        explicit Call(Engine& engine) : engine_(engine) { ++engine_.calls_; }
+        ~Call() {
+            if (--engine_.calls_ == 0) engine_.idle_.wake_all();
+        }
+        Call(const Call&) = delete;
+        Call& operator=(const Call&) = delete;
+
+    private:
+        Engine& engine_;
+    };
+
     // --- the state of volumes (engine.cc) ---
     Node* find(uint64_t id);
     const Node* find(uint64_t id) const;
@@ -186,6 +200,8 @@ private:
     env::Mutex space_lock_;
     env::Event work_;
     env::TaskGroup tasks_;
+    env::Event idle_;
+    size_t calls_ = 0;
     bool closing_ = false;
     std::optional<base::Error> broken_;
     uint64_t recoveries_ = 0;

@@ -247,6 +247,13 @@ Task<Result<void>> Engine::reclaim(size_t budget) {
                 co_return Result<void>();
             }
             if (!kids.empty() && find(kids[0])->recovering != 0) continue;
+            // A child that is on its way out goes first, unless this volume's list has been begun.
+            if (!kids.empty()) {
+                const Node& kid = *find(kids[0]);
+                const bool begun =
+                    std::any_of(kid.plexes.begin(), kid.plexes.end(), [](const Plex& p) { return p.dead.merge_begun; });
+                if (kid.deleting && !begun) continue;
+            }
             // A list that is being sorted out for this node's own parent must be finished first.
             const bool busy =
                 std::any_of(node.plexes.begin(), node.plexes.end(), [](const Plex& p) { return p.dead.merge_begun; });

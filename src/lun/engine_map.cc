@@ -9,6 +9,9 @@ using store::store_pointer;
 
 namespace {
 
+/// Checkpoints may move what is being looked up; so many never do.
+constexpr int kMaxLookups = 100000;
+
 constexpr uint32_t index_at(uint64_t lba, uint8_t level) {  // level 1: leaf
     return static_cast<uint32_t>(lba >> (8 * (level - 1)) & 0xff);
 }
@@ -97,7 +100,7 @@ Task<Result<void>> Engine::load_page(BlockPtr pointer, Pins* pins) {
 }
 
 Task<Result<void>> Engine::ensure_path(uint64_t id, size_t plex, uint64_t lba, Pins* pins) {
-    for (;;) {
+    for (int attempt = 0; attempt < kMaxLookups; ++attempt) {
         const Node* node = find(id);
         if (node == nullptr || plex >= node->plexes.size())
             co_return base::fail(base::Code::kDeviceFailed, "the volume is gone");
@@ -105,6 +108,7 @@ Task<Result<void>> Engine::ensure_path(uint64_t id, size_t plex, uint64_t lba, P
         if (found.resident) co_return Result<void>();
         UMBRA_CO_TRY(co_await load_page(found.missing, pins));
     }
+    co_return base::fail(base::Code::kInternal, "a map refers to a page that is not in the block table");
 }
 
 std::shared_ptr<DirtyPage> Engine::copy_of(const std::shared_ptr<DirtyPage>& page) {

@@ -14,7 +14,12 @@ using store::kBlockBytes;
 using store::Priority;
 using store::Room;
 
+namespace {
+constexpr int kMaxLookups = 100000;
+}
+
 Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     uint64_t recovery = 0;
     LunType type = LunType::kSimple;
@@ -32,6 +37,17 @@ Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
         if (health(*node) == Health::kFailed)
             co_return fail(Code::kDeviceFailed,
                            fmt::format("volume {} has failed: nothing is left to recover from", id.value));
+        // A removal that has begun to give blocks back is finished first: its map is no longer whole.
+        const auto begun = [this](uint64_t of) {
+            for (const uint64_t member : lineage(of)) {
+                const Node& other = *find(member);
+                const bool merging = std::any_of(other.plexes.begin(), other.plexes.end(),
+                                                 [](const Plex& p) { return p.dead.merge_begun; });
+                if (merging || other.reclaim_cursor > 0 || other.reclaim_plex > 0) return true;
+            }
+            return false;
+        };
+        while (begun(id.value)) UMBRA_CO_TRY(co_await checkpoint_locked());
         recovery = ++recoveries_;
         for (const uint64_t member : lineage(id.value)) {
             if (find(member)->recovering == 0) find(member)->recovering = recovery;
@@ -138,7 +154,7 @@ Task<Result<void>> Engine::recover_parity(uint64_t stream_id, Progress& progress
 }
 
 Task<Result<std::optional<uint64_t>>> Engine::next_difference(uint64_t id, size_t plex, uint64_t base, uint64_t lba) {
-    for (;;) {
+    for (int attempt = 0; attempt < kMaxLookups; ++attempt) {
         const Node* node = find(id);
         const Node* other = base == 0 ? nullptr : find(base);
         if (node == nullptr) co_return fail(Code::kDeviceFailed, "the volume is gone");
@@ -166,7 +182,9 @@ Task<Result<std::optional<uint64_t>>> Engine::next_difference(uint64_t id, size_
             continue;
         }
         if (!skipped) co_return std::optional(lba);
+        attempt = 0;
     }
+    co_return fail(Code::kInternal, "a map refers to a page that is not in the block table");
 }
 
 /// Copies what `id` differs in from its parent into plex `plex`, on top of the parent's own new plex. False: the budget
@@ -396,6 +414,7 @@ Task<Result<void>> Engine::recover_mirror(uint64_t recovery, size_t plex, Progre
 }
 
 Task<Result<void>> Engine::scrub(Progress& progress) {
+    const Call call(*this);
     UMBRA_CO_TRY(check_running());
     UMBRA_CO_TRY(co_await checkpoint());
     progress.total_bytes = store_.groups.size() * store_.drives.segment_bytes();
@@ -416,13 +435,15 @@ Task<Result<void>> Engine::scrub(Progress& progress) {
     base::Buffer buffer(kAtomicWriteBytes);
     for (const uint64_t id : ids) {
         const Node* node = find(id);
-        if (node == nullptr || node->type == LunType::kParity) continue;
+        if (node == nullptr || node->deleting || node->type == LunType::kParity) continue;
         for (size_t p = 0; p < node->plexes.size(); ++p) {
             uint64_t lba = 0;
             while (lba < node->blocks()) {
                 if (progress.cancel) co_return fail(Code::kCancelled, "cancelled");
-                if (!plex_live(node->plexes[p])) break;
-                const auto parent = node->parent;
+                if (node->deleting || !plex_live(node->plexes[p])) break;
+                const Node* above = node->parent == 0 ? nullptr : find(node->parent);
+                // The map of a volume that is being removed may be full of holes already.
+                const uint64_t parent = above == nullptr || above->deleting ? 0 : above->id;
                 const auto next = co_await next_difference(id, p, parent, lba);
                 node = find(id);
                 if (node == nullptr || !next || !*next) break;

@@ -18,6 +18,7 @@ namespace {
 constexpr uint64_t kLeafBlocks = store::kPointersPerPage;
 constexpr uint64_t kReadStepBlocks = 256;
 constexpr int kMaxSpaceAttempts = 64;
+constexpr int kMaxLookups = 100000;  // checkpoints may move what is being looked up; so many never do
 constexpr uint64_t kAtomicBlocks = kAtomicWriteBytes / kBlockBytes + 1;  // one more when it begins within a block
 }  // namespace
 
@@ -27,7 +28,7 @@ Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t cou
         const uint64_t here = std::min({count, kReadStepBlocks, kLeafBlocks - first % kLeafBlocks});
         const MutableBytes part = into.first(here * kBlockBytes);
         const Node* node = find(id);
-        if (node == nullptr) co_return fail(Code::kDeviceFailed, "the volume is gone");
+        if (node == nullptr || node->deleting) co_return fail(Code::kDeviceFailed, "the volume is gone");
         Result<void> outcome =
             fail(Code::kDeviceFailed, fmt::format("volume {} has failed: too many of its drives are gone", id));
         bool again = false;
@@ -39,7 +40,7 @@ Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t cou
             Pins pins;
             outcome = co_await ensure_path(id, p, first, &pins);
             node = find(id);
-            if (node == nullptr) co_return fail(Code::kDeviceFailed, "the volume is gone");
+            if (node == nullptr || node->deleting) co_return fail(Code::kDeviceFailed, "the volume is gone");
             if (!outcome) continue;
             const uint64_t epoch = store_.commits;
             std::vector<store::ReadItem> mine(here);
@@ -69,7 +70,7 @@ Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t cou
             }
             const auto done = co_await store_.read(wanted, epoch);
             node = find(id);
-            if (node == nullptr) co_return fail(Code::kDeviceFailed, "the volume is gone");
+            if (node == nullptr || node->deleting) co_return fail(Code::kDeviceFailed, "the volume is gone");
             if (!done && done.error().code == Code::kBusy) {
                 again = true;
                 break;
@@ -90,7 +91,7 @@ Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t cou
                     }
                 }
                 node = find(id);
-                if (node == nullptr) co_return fail(Code::kDeviceFailed, "the volume is gone");
+                if (node == nullptr || node->deleting) co_return fail(Code::kDeviceFailed, "the volume is gone");
             } else {
                 items = std::move(mine);
             }
@@ -104,7 +105,8 @@ Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t cou
                 fail(Code::kMediaError, fmt::format("block {} of volume {} has no good copy", first + bad[0], id));
         }
         if (again) {
-            UMBRA_CHECK(++attempt < 1000000);
+            if (++attempt > kMaxLookups)
+                co_return fail(Code::kInternal, "a map refers to a block that is not in the block table");
             continue;
         }
         if (!outcome) {
@@ -353,6 +355,7 @@ public:
     }
 
     Task<Result<void>> read(uint64_t offset, MutableBytes into) override {
+        const Engine::Call call(engine_);
         UMBRA_CO_TRY(check(offset, into.size()));
         if (into.empty()) co_return Result<void>();
         const uint64_t first = offset / kBlockBytes;
@@ -372,6 +375,7 @@ public:
     }
 
     Task<Result<void>> write(uint64_t offset, Bytes from, WriteOptions options) override {
+        const Engine::Call call(engine_);
         UMBRA_CO_TRY(check(offset, from.size()));
         UMBRA_CO_TRY(check_writable());
         if (!from.empty()) {
@@ -387,6 +391,7 @@ public:
     }
 
     Task<Result<void>> write_zeroes(uint64_t offset, uint64_t bytes, WriteOptions options) override {
+        const Engine::Call call(engine_);
         UMBRA_CO_TRY(check(offset, bytes));
         UMBRA_CO_TRY(check_writable());
         if (bytes > 0) {
@@ -395,11 +400,14 @@ public:
             const auto ranges = engine_.find(id_)->ranges;
             auto guard = co_await ranges->lock(first, last - first + 1);
             UMBRA_CO_TRY(check(offset, bytes));
-            static const base::Buffer zeros(kBlockBytes, true);
+            static const base::Buffer zeros(kAtomicWriteBytes, true);
             const uint64_t end = offset + bytes;
             const uint64_t whole_first = (offset + kBlockBytes - 1) / kBlockBytes;
             const uint64_t whole_end = end / kBlockBytes;
-            if (whole_first > whole_end) {  // within one block
+            const bool one_step =
+                offset % kBlockBytes == 0 && end % kBlockBytes == 0 && first / kLeafBlocks == last / kLeafBlocks;
+            if (whole_first > whole_end ||
+                (bytes <= kAtomicWriteBytes && !one_step)) {  // all or nothing: written as data
                 UMBRA_CO_TRY(co_await write_locked(offset, zeros.span(0, bytes)));
             } else {
                 if (offset % kBlockBytes != 0) {
@@ -419,6 +427,7 @@ public:
     }
 
     Task<Result<void>> compare_and_write(uint64_t offset, Bytes expected, Bytes from, WriteOptions options) override {
+        const Engine::Call call(engine_);
         UMBRA_CO_TRY(check(offset, from.size()));
         UMBRA_CO_TRY(check_writable());
         if (expected.size() != from.size() || from.empty() || from.size() > kAtomicWriteBytes) {
@@ -445,6 +454,7 @@ public:
     }
 
     Task<Result<void>> flush() override {
+        const Engine::Call call(engine_);
         if (!writable()) {
             UMBRA_CO_TRY(engine_.check_running());
             co_return Result<void>();
@@ -453,6 +463,7 @@ public:
     }
 
     Task<Result<std::vector<Extent>>> map_status(uint64_t offset, uint64_t bytes, size_t max_extents) override {
+        const Engine::Call call(engine_);
         UMBRA_CO_TRY(check(offset, bytes));
         std::vector<Extent> extents;
         uint64_t at = offset / kBlockBytes * kBlockBytes;

@@ -84,7 +84,8 @@ public:
     Task<Result<void>> commit(Label label);
     /// No drive is left that could record anything.
     bool stopped() const { return stopped_; }
-    void stop() { stopped_ = true; }
+    /// Lets those who wait for a record look again.
+    void wake() { recorded_.wake_all(); }
     Task<void> join() { co_await tasks_.join(); }
 
 private:

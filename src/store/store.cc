@@ -33,7 +33,12 @@ Stream& Store::add_stream(StreamState state) {
                           .birth = birth,
                           .checkpoint = checkpoint,
                           .event = options.event};
-    return *(streams_[id] = std::make_unique<Stream>(context, std::move(state)));
+    return *(streams_[id] = std::make_shared<Stream>(context, std::move(state)));
+}
+
+std::shared_ptr<Stream> Store::hold_stream(uint64_t id) {
+    const auto found = streams_.find(id);
+    return found == streams_.end() ? nullptr : found->second;
 }
 
 Stream* Store::stream(uint64_t id) {
@@ -67,7 +72,8 @@ Task<Result<void>> Store::read(std::vector<ReadItem*> items, uint64_t epoch) {
     for (ReadItem* item : items) {
         UMBRA_CO_ASSIGN(const auto location, co_await blocks.find(item->pointer.vbn));
         if (commits != epoch) co_return fail(Code::kBusy, "a checkpoint came between");
-        UMBRA_CHECK(location.has_value());
+        // Freed by the checkpoint that is being written: the map has another pointer by now.
+        if (!location) co_return fail(Code::kBusy, "the block was replaced meanwhile");
         const Group& group = groups.at(location->group);
         if (Stream* owner = stream(group.stream)) {
             if (const std::byte* memory = owner->in_memory(*location)) {
@@ -116,7 +122,7 @@ Task<Result<void>> Store::read_slow(ReadItem* item, uint64_t epoch) {
     if (commits != epoch) co_return fail(Code::kBusy, "a checkpoint came between");
     UMBRA_CO_ASSIGN(const auto location, co_await blocks.find(item->pointer.vbn));
     if (commits != epoch) co_return fail(Code::kBusy, "a checkpoint came between");
-    UMBRA_CHECK(location.has_value());
+    if (!location) co_return fail(Code::kBusy, "the block was replaced meanwhile");
     const uint32_t slot = location->group;
     groups.pin(slot);
     const Column column = groups.column_of(groups.at(slot), location->block);

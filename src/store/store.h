@@ -47,7 +47,9 @@ public:
 
     Stream& add_stream(StreamState state);
     Stream* stream(uint64_t id);
-    std::map<uint64_t, std::unique_ptr<Stream>>& streams() { return streams_; }
+    /// For whoever waits on the stream while it may be retired.
+    std::shared_ptr<Stream> hold_stream(uint64_t id);
+    std::map<uint64_t, std::shared_ptr<Stream>>& streams() { return streams_; }
 
     /// Reads blocks whose pointers were looked up when `commits` was `epoch`. Each item's `ok` tells whether its bytes
     /// have the right checksum, as read or reconstructed. kBusy: a checkpoint came between, look the pointers up again.
@@ -77,7 +79,7 @@ private:
     Task<Result<void>> read_slow(ReadItem* item, uint64_t epoch);
     Task<Result<bool>> reconstruct(Location location, BlockPtr pointer, MutableBytes into);
 
-    std::map<uint64_t, std::unique_ptr<Stream>> streams_;
+    std::map<uint64_t, std::shared_ptr<Stream>> streams_;
 };
 
 }  // namespace umbra::store
