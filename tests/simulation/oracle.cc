@@ -165,7 +165,8 @@ void Content::observe(Candidates& list, Stamp seen, bool blurred, EventNumber st
         if (candidate.stamp == seen) continue;
         if (candidate.recovered && winner.recovered) continue;  // the crash is decided
         if (candidate.acknowledged == kNever) continue;         // failed, and not in
-        if (candidate.recovered && winner.durable) continue;
+        // A snapshot that began before may still hold it.
+        if (candidate.recovered && winner.durable && winner.acknowledged < history_->oldest_reader()) continue;
         kept.push_back(candidate);
     }
     const bool order_open =
