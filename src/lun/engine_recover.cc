@@ -366,10 +366,13 @@ Task<Result<void>> Engine::recover_mirror(uint64_t recovery, size_t plex, Progre
             if (auto running = check_running(); !running) co_return running;
             if (store_.blocks.changes() + dirty_pages_ > 0) UMBRA_CO_TRY(co_await checkpoint_locked());
             Node& node = *find(*next);
+            // A snapshot may have been taken while this waited for the gate: it is the head's parent now, and comes
+            // first.
+            if (const Node* above = node.parent == 0 ? nullptr : find(node.parent);
+                above != nullptr && above->plexes[plex].lost)
+                continue;
             const size_t budget = std::max<size_t>(64, std::min(options_.max_changes, options_.max_dirty_pages) / 4);
             const Node* parent = node.parent == 0 ? nullptr : find(node.parent);
-            UMBRA_CO_ASSIGN(const auto difference, co_await next_difference(*next, 1 - plex, node.parent, 0));
-            (void)difference;
             begin(node, parent, plex, this);
             built = co_await build_plex(*next, plex, stream_id, progress, true, budget);
             if (built && *built) {
