@@ -394,7 +394,7 @@ Task<Result<void>> Engine::replay() {
             }
         }
     }
-    for (auto& [id, stream] : store_.streams()) stream->close_group();
+    for (auto& [id, stream] : store_.streams()) stream->abandon_group();
     UMBRA_CO_TRY(co_await drop_leftovers());
     UMBRA_CO_TRY(co_await reconcile_plexes(touched));
     co_return co_await checkpoint_locked();

@@ -419,6 +419,11 @@ Task<Result<void>> Engine::recover_mirror(uint64_t recovery, size_t plex, Progre
 Task<Result<void>> Engine::scrub(Progress& progress) {
     const Call call(*this);
     UMBRA_CO_TRY(check_running());
+    {
+        // Groups that are still written to would be left out.
+        auto guard = co_await gate_.lock_shared();
+        for (auto& [id, stream] : store_.streams()) stream->close_group();
+    }
     UMBRA_CO_TRY(co_await checkpoint());
     progress.total_bytes = store_.groups.size() * store_.drives.segment_bytes();
     size_t lost = 0;

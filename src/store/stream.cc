@@ -129,6 +129,11 @@ void Stream::close_group() {
     state_.next_row = 0;
 }
 
+void Stream::abandon_group() {
+    if (state_.open_group) state_.next_row = context_.groups.rows();
+    close_group();
+}
+
 void Stream::begin_record() {
     current_ = std::make_shared<Record>();
     current_->group = *state_.open_group;

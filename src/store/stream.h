@@ -70,6 +70,8 @@ public:
     void seal();
     /// Closes the group too: the next record begins a new one.
     void close_group();
+    /// After replay: the group may hold records beyond what the checkpoint knew, all of it counts as used.
+    void abandon_group();
     /// Everything appended before the call survives a crash afterwards. kBusy: a checkpoint must do it.
     Task<Result<void>> flush();
     /// Waits until every sealed record has been written (not flushed).

@@ -952,7 +952,8 @@ Task<bool> Run::recover_volumes(uint32_t drive) {
         auto result = co_await backend_->recover(volume->id, progress);
         if (dead_) co_return false;
         if (tolerance(volume->spec.type) == 0) {
-            if (result || result.error().code != Code::kInvalidArgument) {
+            const bool stopped = !result && result.error().code == Code::kDeviceFailed && mode_ == FaultMode::kBeyond;
+            if (!stopped && (result || result.error().code != Code::kInvalidArgument)) {
                 violation(fmt::format("recover of simple volume {}: {}", volume->id.value,
                                       result ? "success" : result.error().text()));
             }
