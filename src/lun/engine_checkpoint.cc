@@ -331,7 +331,7 @@ Task<Result<void>> Engine::checkpoint_locked() {
     auto done = co_await run(this);
     if (!done && !broken_) {
         broken_ = done.error();
-        event("array.stopped",
+        event("store.stopped",
               fmt::format("a checkpoint failed ({}): the array has stopped to keep what is on its drives; restart it",
                           done.error().message));
     }
