@@ -309,7 +309,7 @@ Task<Result<void>> Engine::replay() {
             }
         }
         stream.restart_after(std::max(next - 1, stream.state().next_sequence - 1));
-        if (next - 1 < durable || (unreadable_tail && stream.state().m == 0)) {
+        if (next - 1 < durable || unreadable_tail) {
             stream.set_lost();
             event("stream.damaged", fmt::format("the end of log {} cannot be read as it was flushed: acknowledged "
                                                 "writes are missing, the plex is out of use",

@@ -84,7 +84,13 @@ bool GroupImage::reconstruct(uint32_t row, uint32_t column) {
 }
 
 bool GroupImage::header_unreadable(uint32_t row) const {
-    return unreadable_[static_cast<size_t>(row - first_row_) * k_];
+    const uint32_t r = row - first_row_;
+    if (!unreadable_[static_cast<size_t>(r) * k_]) return false;
+    if (!parity_ || parity_unreadable_[r]) return true;
+    for (uint32_t c = 1; c < k_; ++c) {
+        if (unreadable_[static_cast<size_t>(r) * k_ + c]) return true;
+    }
+    return false;  // parity tells what it was: the scan has looked at that
 }
 
 Bytes GroupImage::block(uint32_t block) const {

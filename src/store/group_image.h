@@ -27,7 +27,7 @@ public:
     Bytes block(uint32_t block) const;
     /// Writes back what the scan reconstructed, and parity that does not fit its row, for the rows of `record`.
     Task<Result<void>> repair(const ScannedRecord& record);
-    /// The drive refuses to read the block where a record of `row` would begin.
+    /// The block where a record of `row` would begin cannot be read, nor reconstructed.
     bool header_unreadable(uint32_t row) const;
     /// Blocks in which something could not be read as it was written.
     size_t damaged_cells() const { return damaged_; }
