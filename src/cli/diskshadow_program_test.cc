@@ -93,7 +93,9 @@ TEST_F(ProgramTest, WhatAChildLeavesRunningIsNotWaitedFor) {
     ASSERT_EQ(::mkfifo(path("hold").c_str(), 0600), 0);
     const int hold = ::open(path("hold").c_str(), O_RDWR | O_CLOEXEC);
     ASSERT_GE(hold, 0);
-    const auto program = file("back.sh", "#!/bin/sh\n(read x < " + path("hold") + "; echo late) &\necho done\n", 0700);
+    // Opened before it goes to the background: a reader that comes after the writer has left would wait for ever.
+    const auto program =
+        file("back.sh", "#!/bin/sh\nexec 3< " + path("hold") + "\n(read x <&3; echo late) &\necho done\n", 0700);
     EXPECT_EQ(run_program(program, {"PATH=/bin"}, screen), 0);
     EXPECT_EQ(content(path("log")), "done\n");
     ASSERT_EQ(::write(hold, "x\n", 2), 2);
