@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
 #endif
 #ifdef UMBRA_HAVE_HOST_COMMANDS
         add_host_commands,
+        add_shadow_commands,
 #endif
     };
     return run_umbra(std::vector<std::string>(argv + 1, argv + argc), console, sets);

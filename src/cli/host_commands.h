@@ -1,4 +1,4 @@
-// umbra attach | detach | volume: what umbra-hostd does for the volumes of a host.
+// umbra attach | detach | volume | shadow: what umbra-hostd does for the volumes and shadow copies of a host.
 #pragma once
 
 #include "cli/command.h"
@@ -6,5 +6,6 @@
 namespace umbra::cli {
 
 void add_host_commands(CLI::App& app, Context& context);
+void add_shadow_commands(CLI::App& app, Context& context);
 
 }  // namespace umbra::cli

@@ -41,6 +41,7 @@ constexpr size_t kMessageBytes = 256;
 constexpr milliseconds kStartTimeout{60'000};  // write-back of a lot of dirty data is part of it
 constexpr milliseconds kEndPatience{5'000};
 constexpr milliseconds kLeftoverPatience{15'000};
+constexpr milliseconds kThawPause{100};
 constexpr std::string_view kStateSuffix = ".freeze";
 
 // CLOCK_MONOTONIC, which both processes share.
@@ -72,6 +73,8 @@ public:
         if (const auto prepared = prepare(); !prepared) {
             char text[kMessageBytes];
             std::snprintf(text, sizeof text, "error %s", prepared.error().message.c_str());
+            // Nothing was frozen: nothing is to be thawed by the next start. A file that is not ours names another's.
+            if (locked_) ::unlink(options_.state_file.c_str());
             send_text(options_.socket, text);
             return 1;
         }
@@ -112,6 +115,7 @@ private:
         // Locked for as long as this process lives: a later run of the service waits for that.
         state_ = Fd(::open(options_.state_file.c_str(), O_RDONLY | O_CLOEXEC));
         if (!state_ || ::flock(state_.get(), LOCK_EX | LOCK_NB) != 0) return fail_errno(errno, options_.state_file);
+        locked_ = true;
         struct stat state_status{};
         if (::fstat(state_.get(), &state_status) != 0) return fail_errno(errno, options_.state_file);
         for (size_t i = 0; i < items_.size(); ++i) {
@@ -360,6 +364,7 @@ private:
     bool thawing_ = false;
     bool ending_ = false;
     bool broken_ = false;
+    bool locked_ = false;
     int64_t thaw_started_ = 0;
 };
 
@@ -374,6 +379,7 @@ int run_freezer(const FreezerOptions& options) {
 struct FreezeWatch::State {
     Fd socket;
     pid_t pid = 0;
+    std::string state_file;
     std::vector<FreezeTarget> targets;
     std::vector<Fd> fds;  // to thaw without the watchdog, should it be killed
     milliseconds abort_grace{};
@@ -402,12 +408,13 @@ Result<std::unique_ptr<FreezeWatch>> FreezeWatch::start(const std::string& progr
     auto state = std::make_shared<State>();
     state->socket = Fd(ends[0]);
     state->abort_grace = abort_grace;
+    state->state_file = state_dir + "/" + set.text() + std::string(kStateSuffix);
     UMBRA_TRY(make_directories(state_dir, 0700));
     std::vector<std::string> arguments = {program,
                                           "--socket",
                                           "3",
                                           "--state",
-                                          state_dir + "/" + set.text() + std::string(kStateSuffix),
+                                          state->state_file,
                                           "--abort-grace-ms",
                                           std::to_string(abort_grace.count())};
     for (const FreezeTarget& target : targets) {
@@ -485,9 +492,15 @@ void FreezeWatch::listen(std::shared_ptr<State> state) {
     if (perhaps_frozen && (!status || *status != 0)) {
         // Killed: its threads have ended with it, so what is frozen now stays so unless it is thawed here.
         for (size_t i = 0; i < state->fds.size(); ++i) {
-            if (!state->targets[i].raw) ::ioctl(state->fds[i].get(), FITHAW, 0);
+            // EINVAL: it is not frozen.
+            while (!state->targets[i].raw && ::ioctl(state->fds[i].get(), FITHAW, 0) != 0 && errno != EINVAL) {
+                std::this_thread::sleep_for(kThawPause);
+            }
         }
     }
+    // A watchdog that ended by itself has removed it. Left behind, the next start would thaw what others may have
+    // frozen.
+    if (!status || *status != 0) ::unlink(state->state_file.c_str());
     {
         const std::lock_guard lock(state->mutex);
         state->fds.clear();

@@ -689,6 +689,23 @@ TEST_P(Freezing, ThawsWhenTheWatchdogIsKilled) {
     EXPECT_TRUE(writer.moves());
     EXPECT_FALSE((*watching)->is_frozen());
     EXPECT_CODE(Code::kTimedOut, (*watching)->thaw());
+    watching->reset();
+    EXPECT_FALSE(std::filesystem::exists(config_.freeze_dir() + "/" + set_.text() + ".freeze"));
+}
+
+TEST_P(Freezing, NothingIsLeftToThawOfAFreezeThatWasNeverAsked) {
+    {
+        auto watching = watch();
+        ASSERT_OK(watching);
+        ASSERT_EQ(::kill((*watching)->pid(), SIGKILL), 0);
+        EXPECT_TRUE(
+            eventually([&] { return !std::filesystem::exists(config_.freeze_dir() + "/" + set_.text() + ".freeze"); }));
+    }
+    // One that cannot be prepared: what would be frozen holds the state file.
+    const auto refused =
+        FreezeWatch::start(config_.freezer_program, mount_ + "/state", set_, {{mount_, false, ""}}, milliseconds(1000));
+    EXPECT_FALSE(refused);
+    EXPECT_FALSE(std::filesystem::exists(mount_ + "/state/" + set_.text() + ".freeze"));
 }
 
 TEST_P(Freezing, ARestartThawsWhatBothDeathsLeft) {
@@ -857,6 +874,22 @@ TEST_F(HostSystem, RescanFindsByPage83MountsHiddenAndExposes) {
     ASSERT_OK(executor.run(host.unmount_shadow(id)));
     ASSERT_OK(executor.run(host.detach(luns_[1])));
     EXPECT_EQ(checksum(target_->image(2)), before) << "an import wrote to the copy";
+}
+
+TEST_F(HostSystem, AReleasedDiskComesBackWhileItsArrayRestarts) {
+    RealExecutor executor;
+    LinuxHost host(executor, config_, *attachments_);
+    const auto lun = attach(1);
+    ASSERT_OK(lun);
+    const auto released = executor.run(host.release_disk(lun->device, milliseconds(5000)));
+    ASSERT_OK(released);
+    Result<void> restarted;
+    std::thread restarting([&] { restarted = target_->restart(); });
+    const auto back = executor.run(host.reacquire_disk(*released, true));
+    restarting.join();
+    ASSERT_OK(restarted);
+    ASSERT_OK(back);
+    EXPECT_EQ(back->lun.key(), lun->lun.key());
 }
 
 TEST_F(HostSystem, ReleaseForAResyncAndComeBackWithNewContent) {

@@ -76,6 +76,9 @@ private:
 
 namespace {
 
+constexpr milliseconds kReacquirePatience{30'000};
+constexpr milliseconds kReacquirePause{250};
+
 template <class F>
 struct OffloadAwaiter {
     Workers& workers;
@@ -311,10 +314,19 @@ Task<Result<ReleasedDisk>> LinuxHost::release_disk(std::string disk, millisecond
 Result<Disk> LinuxHost::reacquire_now(const ReleasedDisk& released, bool mount) {
     if (!released.path.empty()) {
         UMBRA_ASSIGN(const IscsiPath path, IscsiPath::parse(released.path));
-        UMBRA_TRY(attachments_.attach(path, released.lun.key(), released.read_only));
+        // What was taken out of use comes back also when the array is just being started again.
+        const auto deadline = std::chrono::steady_clock::now() + kReacquirePatience;
+        for (;;) {
+            const auto attached = attachments_.attach(path, released.lun.key(), released.read_only);
+            if (attached) break;
+            if (attached.error().code != Code::kUnavailable || std::chrono::steady_clock::now() >= deadline) {
+                return std::unexpected(attached.error());
+            }
+            std::this_thread::sleep_for(kReacquirePause);
+        }
     }
     const std::vector<WantedLun> wanted = {{released.lun, released.read_only}};
-    UMBRA_ASSIGN(const auto found, attachments_.search(wanted, milliseconds(30'000)));
+    UMBRA_ASSIGN(const auto found, attachments_.search(wanted, kReacquirePatience));
     if (!found.front()) return fail(Code::kUnavailable, "LUN " + released.lun.key() + " did not come back");
     const Disk& disk = *found.front();
     if (!mount) return disk;
