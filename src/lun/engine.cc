@@ -121,6 +121,14 @@ Health Engine::health(const Node& node) const {
     return degraded ? Health::kFailedRedundancy : Health::kHealthy;
 }
 
+/// From now on only the other plexes are trusted for this volume.
+void Engine::drop_plex(Node& node, size_t plex, std::string_view reason) {
+    node.plexes[plex].lost = true;
+    event("plex.lost",
+          fmt::format("plex {} of volume {} is out of use, run 'umbra lun recover': {}", plex, node.id, reason),
+          node.id);
+}
+
 void Engine::apply_meta(const MetaBatch& batch) {
     for (const auto& [key, value] : batch.changes) {
         if (value) {

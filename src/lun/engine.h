@@ -2,6 +2,7 @@
 // docs/decisions/0002-maps-and-lineages.md the reasons.
 #pragma once
 
+#include <array>
 #include <map>
 #include <memory>
 #include <set>
@@ -97,6 +98,7 @@ private:
     bool plex_live(const Plex& plex) const;
     const Plex* first_live(const Node& node) const;
     Health health(const Node& node) const;
+    void drop_plex(Node& node, size_t plex, std::string_view reason);
     void apply_meta(const MetaBatch& batch);
     Result<std::vector<std::vector<uint32_t>>> place(const VolumeSpec& spec);
     void snapshot_node(Node& source, uint64_t id, uint64_t birth, bool hidden);
@@ -175,8 +177,11 @@ private:
     };
     Task<Result<void>> replay();
     Task<Result<void>> replay_entry(const store::Entry& entry, store::Location location);
+    Task<Result<std::optional<std::array<BlockPtr, 2>>>> pointers_of(uint64_t node, uint64_t lba);
+    Task<Result<bool>> readable(BlockPtr pointer, MutableBytes into);
+    Task<Result<void>> copy_block(uint64_t node, size_t from, uint64_t lba, uint64_t birth);
     Task<Result<void>> reconcile_plexes(const std::map<std::pair<uint64_t, uint64_t>, std::vector<Touch>>& touched);
-    Task<Result<void>> drop_leftovers();
+    void drop_leftovers();
 
     // --- recovery and scrub (engine_recover.cc) ---
     Task<Result<void>> recover_parity(uint64_t stream, Progress& progress);
@@ -186,6 +191,9 @@ private:
                                   size_t budget);
     Task<Result<std::optional<uint64_t>>> next_difference(uint64_t node, size_t plex, uint64_t base, uint64_t lba);
     bool stream_degraded(uint64_t stream) const;
+    Task<Result<size_t>> scrub_plex(uint64_t node, size_t plex, Progress& progress);
+    bool map_page_lost(Node& node, size_t plex);
+    Task<Result<bool>> scrub_path(uint64_t node, size_t plex, uint64_t lba, std::array<uint64_t, 8>& checked);
 
     EngineOptions options_;
     env::Environment environment_;

@@ -269,7 +269,6 @@ Task<Result<void>> Engine::replay() {
         std::map<uint64_t, Candidate> by_sequence;
         std::vector<std::unique_ptr<store::GroupImage>> images;
         uint64_t durable = 0;
-        bool unreadable_tail = false;
         if (stream.lost()) continue;
         for (const Stretch& stretch : list) {
             const uint32_t rows = store_.groups.rows() - std::min(store_.groups.rows(), stretch.first_row);
@@ -277,24 +276,30 @@ Task<Result<void>> Engine::replay() {
                                                                  stretch.first_row, rows));
             co_await images.back()->load();
             kept.push_back(std::make_unique<std::vector<store::ScannedRecord>>(images.back()->scan()));
-            uint32_t next_row = stretch.first_row;
             for (store::ScannedRecord& record : *kept.back()) {
                 durable = std::max(durable, record.header.durable_sequence);
                 by_sequence[record.header.sequence] = {&record, stretch.slot, images.size() - 1};
-                next_row =
-                    std::max(next_row, record.row + (record.header.blocks + stream.state().k - 1) / stream.state().k);
             }
-            const bool last = &stretch == &list.back();
-            if (last && next_row < store_.groups.rows() && images.back()->header_unreadable(next_row))
-                unreadable_tail = true;
         }
+        // Where the next record begins if it was written: behind the last one, or at the start of a later group.
+        size_t at_image = 0;
+        uint32_t at_row = list.front().first_row;
         uint64_t next = stream.state().next_sequence;
+        bool unreadable = false;
         for (;; ++next) {
             const auto found = by_sequence.find(next);
-            if (found == by_sequence.end()) break;
+            if (found == by_sequence.end()) {
+                for (size_t i = at_image; i < images.size() && !unreadable; ++i) {
+                    const uint32_t row = i == at_image ? at_row : list[i].first_row;
+                    unreadable = row < store_.groups.rows() && images[i]->header_unreadable(row);
+                }
+                break;
+            }
             store::ScannedRecord& record = *found->second.record;
-            if (!record.intact() && next > durable) break;
-            if (record.intact()) UMBRA_CO_TRY(co_await images[found->second.image]->repair(record));
+            if (!record.intact() && next > durable && !record.unreadable) break;
+            at_image = found->second.image;
+            at_row = record.row + (record.header.blocks + stream.state().k - 1) / stream.state().k;
+            if (record.intact()) UMBRA_CO_TRY(co_await images[at_image]->repair(record));
             uint32_t payload = 0;
             for (const store::Entry& entry : record.header.entries) {
                 const store::Location here{.group = found->second.slot,
@@ -309,7 +314,7 @@ Task<Result<void>> Engine::replay() {
             }
         }
         stream.restart_after(std::max(next - 1, stream.state().next_sequence - 1));
-        if (next - 1 < durable || unreadable_tail) {
+        if (next - 1 < durable || unreadable) {
             stream.set_lost();
             event("stream.damaged", fmt::format("the end of log {} cannot be read as it was flushed: acknowledged "
                                                 "writes are missing, the plex is out of use",
@@ -373,10 +378,7 @@ Task<Result<void>> Engine::replay() {
         const auto ready = co_await ensure_path(entry.volume, entry.plex, entry.lba, &pins);
         if (!ready) {
             if (ready.error().code != Code::kMediaError) co_return ready;
-            node->plexes[entry.plex].lost = true;
-            event("plex.lost",
-                  fmt::format("a map page of volume {} has no good copy: the plex is out of use", entry.volume),
-                  entry.volume);
+            drop_plex(*node, entry.plex, "a map page has no good copy");
             continue;
         }
         if (entry.kind == store::EntryKind::kWrite) {
@@ -395,12 +397,12 @@ Task<Result<void>> Engine::replay() {
         }
     }
     for (auto& [id, stream] : store_.streams()) stream->abandon_group();
-    UMBRA_CO_TRY(co_await drop_leftovers());
     UMBRA_CO_TRY(co_await reconcile_plexes(touched));
+    drop_leftovers();
     co_return co_await checkpoint_locked();
 }
 
-Task<Result<void>> Engine::drop_leftovers() {
+void Engine::drop_leftovers() {
     std::vector<uint64_t> ids;
     for (auto& [id, node] : nodes_) {
         if (node.temporary) node.deleting = true;
@@ -410,8 +412,15 @@ Task<Result<void>> Engine::drop_leftovers() {
         for (size_t p = 0; p < find(id)->plexes.size(); ++p) {
             const Plex& plex = find(id)->plexes[p];
             if (!plex.building && !(plex.lost && plex.stream != 0)) continue;
-            // A plex that was being built, or is lost for one volume of the lineage: out of use for all of them.
-            for (const uint64_t member : lineage(id)) {
+            // A plex that was being built, or is lost for one volume of the lineage: out of use for all of them, unless
+            // one has no other.
+            const auto members = lineage(id);
+            const bool needed = !plex.building && std::any_of(members.begin(), members.end(), [&](uint64_t member) {
+                const Node& other = *find(member);
+                return plex_live(other.plexes[p]) && live_streams(other).size() < 2;
+            });
+            if (needed) continue;
+            for (const uint64_t member : members) {
                 Plex& theirs = find(member)->plexes[p];
                 theirs.building = false;
                 theirs.lost = true;
@@ -422,81 +431,127 @@ Task<Result<void>> Engine::drop_leftovers() {
             }
         }
     }
+}
+
+/// What both plexes of a mirror map `lba` to. A plex that cannot tell is out of use; nothing then.
+Task<Result<std::optional<std::array<BlockPtr, 2>>>> Engine::pointers_of(uint64_t id, uint64_t lba) {
+    for (;;) {
+        Node* node = find(id);
+        if (node == nullptr || live_streams(*node).size() < 2) co_return std::nullopt;
+        Pins pins;
+        for (size_t p = 0; p < 2; ++p) {
+            const auto ready = co_await ensure_path(id, p, lba, &pins);
+            if (ready) continue;
+            if (ready.error().code != Code::kMediaError) co_return std::unexpected(ready.error());
+            drop_plex(*node, p, "a map page has no good copy");
+            co_return std::nullopt;
+        }
+        const Lookup first = lookup(node->plexes[0], node->levels, lba);
+        const Lookup second = lookup(node->plexes[1], node->levels, lba);
+        if (first.resident && second.resident) co_return std::array{first.value, second.value};
+    }
+}
+
+/// Whether a block can be read from the plex that `pointer` is of.
+Task<Result<bool>> Engine::readable(BlockPtr pointer, MutableBytes into) {
+    if (pointer.is_hole()) co_return true;
+    store::ReadItem item{.pointer = pointer, .into = into, .ok = false};
+    std::vector<store::ReadItem*> items{&item};
+    UMBRA_CO_TRY(co_await store_.read(std::move(items), store_.commits));
+    co_return item.ok;
+}
+
+/// A crash may leave a write on one plex only. The newer of two contents wins; where it cannot be read and was never
+/// flushed, the older one is as legal, but only for the whole of the write: a block of each would be torn.
+Task<Result<void>> Engine::reconcile_plexes(
+    const std::map<std::pair<uint64_t, uint64_t>, std::vector<Touch>>& touched) {
+    struct Difference {
+        uint64_t volume;
+        uint64_t lba;
+        size_t newer;
+        uint64_t birth;
+    };
+    struct Write {
+        bool newer_readable = true;
+        bool older_readable = true;
+        bool durable = false;
+    };
+    std::vector<Difference> differences;
+    std::map<std::pair<uint64_t, uint64_t>, Write> writes;  // by volume and birth
+    base::Buffer buffer(kBlockBytes);
+    for (const auto& [where, births] : touched) {
+        const auto [id, lba] = where;
+        if (find(id) == nullptr || !find(id)->head) continue;
+        UMBRA_CO_ASSIGN(const auto pointers, co_await pointers_of(id, lba));
+        if (!pointers) continue;
+        const auto& [a, b] = *pointers;
+        if (a.birth == b.birth || (a.is_hole() && b.is_hole())) continue;
+        const size_t newer = a.birth > b.birth ? 0 : 1;
+        const uint64_t birth = std::max(a.birth, b.birth);
+        differences.push_back({.volume = id, .lba = lba, .newer = newer, .birth = birth});
+        UMBRA_CO_ASSIGN(const bool newer_ok, co_await readable((*pointers)[newer], buffer.span()));
+        UMBRA_CO_ASSIGN(const bool older_ok, co_await readable((*pointers)[1 - newer], buffer.span()));
+        Write& write = writes[{id, birth}];
+        write.newer_readable = write.newer_readable && newer_ok;
+        write.older_readable = write.older_readable && older_ok;
+        write.durable = write.durable || births[newer].durable;
+    }
+    for (const Difference& difference : differences) {
+        const auto [id, lba, newer, birth] = difference;
+        const Write& write = writes.at({id, birth});
+        const bool back = !write.newer_readable && !write.durable && write.older_readable;
+        if (!write.newer_readable && !back) {
+            // The write cannot be had whole from either: errors from now on, not old or torn data.
+            drop_plex(*find(id), 1 - newer, "it lacks a write that the other plex cannot read");
+            continue;
+        }
+        const size_t from = back ? 1 - newer : newer;
+        UMBRA_CO_TRY(co_await copy_block(id, from, lba, birth));
+    }
     co_return Result<void>();
 }
 
-Task<Result<void>> Engine::reconcile_plexes(
-    const std::map<std::pair<uint64_t, uint64_t>, std::vector<Touch>>& touched) {
-    for (const auto& [where, births] : touched) {
-        const auto [id, lba] = where;
-        Node* node = find(id);
-        if (node == nullptr || !node->head || live_streams(*node).size() < 2) continue;
-        for (;;) {
-            Pins pins;
-            bool resident = true;
-            std::vector<BlockPtr> pointers;
-            for (size_t p = 0; p < node->plexes.size(); ++p) {
-                UMBRA_CO_TRY(co_await ensure_path(id, p, lba, &pins));
-                const Lookup found = lookup(node->plexes[p], node->levels, lba);
-                resident = resident && found.resident;
-                pointers.push_back(found.value);
-            }
-            if (!resident) continue;
-            const size_t newer = pointers[0].birth >= pointers[1].birth ? 0 : 1;
-            if (pointers[0].birth == pointers[1].birth || (pointers[0].is_hole() && pointers[1].is_hole())) break;
-            const size_t older = 1 - newer;
-            if (pointers[newer].is_hole()) {
-                set_pointer(*node, older, lba, pointers[newer]);
-                break;
-            }
-            base::Buffer buffer(kBlockBytes);
-            store::ReadItem item{.pointer = pointers[newer], .into = buffer.span(), .ok = false};
-            std::vector<store::ReadItem*> items{&item};
-            UMBRA_CO_TRY(co_await store_.read(std::move(items), store_.commits));
-            if (!item.ok && newer < births.size() && births[newer].durable) {
-                // What was flushed is gone on one plex and unreadable on the other: an error from now on, not old data.
-                event("block.lost", fmt::format("block {} of volume {} has no good copy", lba, id), id);
-                node->plexes[older].lost = true;
-                break;
-            }
-            if (!item.ok) {
-                // The newer one was never flushed and cannot be read: the older one is legal, and readable.
-                store::ReadItem other{
-                    .pointer = pointers[older], .into = buffer.span(), .ok = pointers[older].is_hole()};
-                if (!other.ok) {
-                    std::vector<store::ReadItem*> again{&other};
-                    UMBRA_CO_TRY(co_await store_.read(std::move(again), store_.commits));
-                }
-                if (!other.ok) break;
-                if (pointers[older].is_hole()) {
-                    set_pointer(*node, newer, lba, {.vbn = 0, .birth = pointers[newer].birth, .crc = 0});
-                    break;
-                }
-            }
-            const size_t target = item.ok ? older : newer;
-            store::Stream* stream = store_.stream(node->plexes[target].stream);
-            if (!store_.blocks.has_free(1)) UMBRA_CO_TRY(co_await store_.blocks.refill(64));
-            const store::Room room = stream->make_room(1, 1, store::Priority::kInternal);
-            if (room == store::Room::kWait) {
-                co_await stream->progress();
-                continue;
-            }
-            if (room != store::Room::kReady) break;
-            if (!lookup(node->plexes[target], node->levels, lba).resident) continue;
-            const BlockPtr made = stream->append({.kind = store::EntryKind::kPage,
-                                                  .plex = static_cast<uint8_t>(target),
-                                                  .count = 0,
-                                                  .crc = 0,
-                                                  .volume = id,
-                                                  .lba = lba,
-                                                  .vbn = 0,
-                                                  .birth = std::max(pointers[0].birth, pointers[1].birth)},
-                                                 buffer.span());
-            set_pointer(*node, target, lba, made);
-            break;
+/// Makes the other plex of a mirror hold what plex `from` maps `lba` to.
+Task<Result<void>> Engine::copy_block(uint64_t id, size_t from, uint64_t lba, uint64_t birth) {
+    const size_t to = 1 - from;
+    base::Buffer buffer(kBlockBytes);
+    for (;;) {
+        UMBRA_CO_ASSIGN(const auto pointers, co_await pointers_of(id, lba));
+        if (!pointers) co_return Result<void>();
+        Node& node = *find(id);
+        if ((*pointers)[from].is_hole()) {
+            set_pointer(node, to, lba, {.vbn = 0, .birth = birth, .crc = 0});
+            co_return Result<void>();
         }
+        UMBRA_CO_ASSIGN(const bool ok, co_await readable((*pointers)[from], buffer.span()));
+        if (!ok) {
+            drop_plex(node, to, "it lacks a write that the other plex cannot read");
+            co_return Result<void>();
+        }
+        if (!store_.blocks.has_free(1)) UMBRA_CO_TRY(co_await store_.blocks.refill(64));
+        store::Stream* stream = store_.stream(node.plexes[to].stream);
+        const store::Room room = stream->make_room(1, 1, store::Priority::kInternal);
+        if (room == store::Room::kWait) {
+            co_await stream->progress();
+            continue;
+        }
+        if (room != store::Room::kReady) {
+            drop_plex(node, to, "no room to bring it up to date");
+            co_return Result<void>();
+        }
+        if (!lookup(node.plexes[to], node.levels, lba).resident) continue;
+        const BlockPtr made = stream->append({.kind = store::EntryKind::kPage,
+                                              .plex = static_cast<uint8_t>(to),
+                                              .count = 0,
+                                              .crc = 0,
+                                              .volume = id,
+                                              .lba = lba,
+                                              .vbn = 0,
+                                              .birth = birth},
+                                             buffer.span());
+        set_pointer(node, to, lba, made);
+        co_return Result<void>();
     }
-    co_return Result<void>();
 }
 
 }  // namespace umbra::lun

@@ -1,5 +1,6 @@
 // Redundancy restored: parity regeneration, mirror resynchronisation; and scrub.
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 
@@ -16,7 +17,9 @@ using store::Room;
 
 namespace {
 constexpr int kMaxLookups = 100000;
-}
+/// Metadata pages that scrub reads while checkpoints wait.
+constexpr uint64_t kScrubPages = 64;
+}  // namespace
 
 Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
     const Call call(*this);
@@ -437,55 +440,131 @@ Task<Result<void>> Engine::scrub(Progress& progress) {
         UMBRA_CO_ASSIGN(const size_t beyond, co_await store_.scrub_group(slot));
         lost += store_.groups.at(slot).m > 0 ? beyond : 0;
     }
-    // Every mapped block of every volume through the normal read path: repairs mirrors, finds what nothing can repair.
+    for (uint64_t page = 0; page < store_.meta.total_pages();) {
+        if (progress.cancel) co_return fail(Code::kCancelled, "cancelled");
+        auto guard = co_await gate_.lock_shared();
+        UMBRA_CO_TRY(check_running());
+        UMBRA_CO_ASSIGN(const size_t pages, co_await store_.meta.scrub(&page, kScrubPages));
+        lost += pages;
+    }
     std::vector<uint64_t> ids;
     for (const auto& [id, node] : nodes_) ids.push_back(id);
-    base::Buffer buffer(kAtomicWriteBytes);
     for (const uint64_t id : ids) {
         const Node* node = find(id);
-        if (node == nullptr || node->deleting || node->type == LunType::kParity) continue;
-        for (size_t p = 0; p < node->plexes.size(); ++p) {
-            uint64_t lba = 0;
-            while (lba < node->blocks()) {
-                if (progress.cancel) co_return fail(Code::kCancelled, "cancelled");
-                if (node->deleting || !plex_live(node->plexes[p])) break;
-                const Node* above = node->parent == 0 ? nullptr : find(node->parent);
-                // The map of a volume that is being removed may be full of holes already.
-                const uint64_t parent = above == nullptr || above->deleting ? 0 : above->id;
-                const auto next = co_await next_difference(id, p, parent, lba);
-                node = find(id);
-                if (node == nullptr || !next || !*next) break;
-                lba = **next;
-                Pins pins;
-                const auto ready = co_await ensure_path(id, p, lba, &pins);
-                node = find(id);
-                if (node == nullptr || !ready) break;
-                const Lookup found = lookup(node->plexes[p], node->levels, lba);
-                if (!found.resident) continue;
-                if (!found.value.is_hole()) {
-                    const uint64_t epoch = store_.commits;
-                    store::ReadItem item{.pointer = found.value, .into = buffer.span(0, kBlockBytes), .ok = false};
-                    std::vector<store::ReadItem*> items{&item};
-                    const auto read = co_await store_.read(std::move(items), epoch);
-                    node = find(id);
-                    if (node == nullptr) break;
-                    if (!read && read.error().code == Code::kBusy) continue;
-                    if (!read || !item.ok) {
-                        const auto whole = co_await read_blocks(id, lba, 1, buffer.span(0, kBlockBytes));
-                        if (whole) co_await store_.rewrite(found.value, buffer.span(0, kBlockBytes), epoch);
-                        if (!whole) ++lost;
-                        node = find(id);
-                        if (node == nullptr) break;
-                    }
-                }
-                ++lba;
-            }
-            if (node == nullptr) break;
+        if (node == nullptr || node->type == LunType::kParity) continue;
+        const size_t plexes = node->plexes.size();
+        for (size_t p = 0; p < plexes; ++p) {
+            UMBRA_CO_ASSIGN(const size_t blocks, co_await scrub_plex(id, p, progress));
+            lost += blocks;
         }
     }
     event("scrub.done",
           lost == 0 ? "scrub: every block has a good copy" : fmt::format("scrub: {} blocks have no good copy", lost));
     co_return Result<void>();
+}
+
+/// Every map page and mapped block of one plex of a volume, but for what it shares with its parent, from the drives:
+/// repaired from the other plex, or from memory. The number of blocks without any good copy.
+Task<Result<size_t>> Engine::scrub_plex(uint64_t id, size_t plex, Progress& progress) {
+    size_t lost = 0;
+    base::Buffer buffer(kBlockBytes);
+    std::array<uint64_t, 8> checked{};  // by level: the map page that was read last
+    for (uint64_t lba = 0;;) {
+        if (progress.cancel) co_return fail(Code::kCancelled, "cancelled");
+        auto guard = co_await gate_.lock_shared();
+        UMBRA_CO_TRY(check_running());
+        Node* node = find(id);
+        if (node == nullptr || node->deleting || !plex_live(node->plexes[plex])) co_return lost;
+        const Node* above = node->parent == 0 ? nullptr : find(node->parent);
+        // The map of a volume that is being removed may be full of holes already.
+        const uint64_t parent = above == nullptr || above->deleting ? 0 : above->id;
+        auto next = co_await next_difference(id, plex, parent, lba);
+        if (!next && next.error().code == Code::kMediaError && parent != 0) {
+            // Perhaps it is the parent's page.
+            next = co_await next_difference(id, plex, 0, lba);
+        }
+        node = find(id);
+        if (node == nullptr) co_return lost;
+        if (!next) {
+            if (next.error().code != Code::kMediaError) co_return std::unexpected(next.error());
+            if (!map_page_lost(*node, plex)) ++lost;  // and what lies below it
+            co_return lost;
+        }
+        if (!*next) co_return lost;
+        lba = **next;
+        const uint64_t leaf_end = (lba / store::kPointersPerPage + 1) * store::kPointersPerPage;
+        Result<bool> whole = co_await scrub_path(id, plex, lba, checked);
+        Pins pins;
+        if (whole && *whole) {
+            const auto loaded = co_await ensure_path(id, plex, lba, &pins);
+            if (!loaded) whole = std::unexpected(loaded.error());
+        }
+        if (!whole) {
+            if (whole.error().code != Code::kMediaError) co_return std::unexpected(whole.error());
+            node = find(id);
+            if (node == nullptr || map_page_lost(*node, plex)) co_return lost;
+            ++lost;
+            lba = leaf_end;
+            continue;
+        }
+        if (!*whole) continue;  // the map changed: look again
+        for (; lba < leaf_end; ++lba) {
+            node = find(id);
+            if (node == nullptr) co_return lost;
+            const Lookup found = lookup(node->plexes[plex], node->levels, lba);
+            if (!found.resident) break;
+            if (found.value.is_hole()) continue;
+            store::ReadItem item{.pointer = found.value, .into = buffer.span(), .ok = false};
+            std::vector<store::ReadItem*> items{&item};
+            const uint64_t epoch = store_.commits;
+            const auto read = co_await store_.read(std::move(items), epoch);
+            if (!read && read.error().code == Code::kBusy) break;
+            if (read && item.ok) continue;
+            const auto good = co_await read_blocks(id, lba, 1, buffer.span());
+            if (good) {
+                co_await store_.rewrite(found.value, buffer.span(), epoch);
+            } else {
+                ++lost;
+            }
+        }
+    }
+}
+
+/// Takes the plex out of use when there is another; true then.
+bool Engine::map_page_lost(Node& node, size_t plex) {
+    if (live_streams(node).size() >= 2) {
+        drop_plex(node, plex, "a map page has no good copy");
+        return true;
+    }
+    event("block.lost", fmt::format("a map page of volume {} has no good copy", node.id), node.id);
+    return false;
+}
+
+/// Reads the map pages above `lba` that `checked` does not name, past the cache. False: look the map up again.
+Task<Result<bool>> Engine::scrub_path(uint64_t id, size_t plex, uint64_t lba, std::array<uint64_t, 8>& checked) {
+    base::Buffer buffer(kBlockBytes);
+    for (uint8_t level = find(id)->levels; level >= 1; --level) {
+        const Node* node = find(id);
+        if (node == nullptr) co_return false;
+        const Subtree page = subtree(node->plexes[plex], node->levels, level, lba);
+        if (!page.resident) co_return false;
+        if (page.dirty != nullptr || page.pointer.is_hole() || checked[level - 1] == page.pointer.vbn) continue;
+        const uint64_t epoch = store_.commits;
+        const CleanPageRef cached = cache_.find(page.pointer.vbn);
+        store::ReadItem item{.pointer = page.pointer, .into = buffer.span(), .ok = false};
+        std::vector<store::ReadItem*> items{&item};
+        const auto read = co_await store_.read(std::move(items), epoch);
+        if (!read && read.error().code == Code::kBusy) co_return false;
+        UMBRA_CO_TRY(read);
+        if (!item.ok && cached) {
+            std::memcpy(buffer.data(), cached->bytes.data(), kBlockBytes);
+            co_await store_.rewrite(page.pointer, buffer.span(), epoch);
+            item.ok = true;
+        }
+        if (!item.ok) co_return fail(Code::kMediaError, "a map page has no good copy");
+        checked[level - 1] = page.pointer.vbn;
+    }
+    co_return true;
 }
 
 }  // namespace umbra::lun

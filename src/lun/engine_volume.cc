@@ -147,13 +147,8 @@ Task<Result<void>> Engine::write_blocks(uint64_t id, uint64_t first, Bytes from)
             if (ready) continue;
             if (ready.error().code != Code::kMediaError || live_streams(*node).size() < 2) co_return ready;
             // This plex cannot say what it maps here: only the others are to be trusted from now on.
-            node->plexes[p].lost = true;
+            drop_plex(*node, p, "a map page has no good copy");
             path_lost = true;
-            event("plex.lost",
-                  fmt::format("a map page of volume {} on one plex has no good copy: the plex is out of use, run "
-                              "'umbra lun recover'",
-                              id),
-                  id);
             break;
         }
         if (path_lost) continue;
@@ -253,12 +248,7 @@ Task<Result<void>> Engine::zero_blocks(uint64_t id, uint64_t first, uint64_t cou
             const auto ready = co_await ensure_path(id, p, first, &pins);
             if (ready) continue;
             if (ready.error().code != Code::kMediaError || live_streams(*node).size() < 2) co_return ready;
-            node->plexes[p].lost = true;
-            event("plex.lost",
-                  fmt::format("a map page of volume {} on one plex has no good copy: the plex is out of use, run "
-                              "'umbra lun recover'",
-                              id),
-                  id);
+            drop_plex(*node, p, "a map page has no good copy");
         }
         for (size_t p = 0; p < node->plexes.size() && !again; ++p) {
             if (!plex_live(node->plexes[p])) continue;

@@ -153,8 +153,10 @@ std::vector<ScannedRecord> GroupImage::scan() {
             bool ok = !unreadable_[index] && good();
             if (!ok) {
                 ++damaged_;
-                ok = reconstruct(cell_row, column) && good();
+                const bool rebuilt = reconstruct(cell_row, column);
+                ok = rebuilt && good();
                 if (ok) unreadable_[index] = false;
+                if (!rebuilt && unreadable_[index]) record.unreadable = true;
             }
             record.payload_ok.push_back(ok);
             ++block;

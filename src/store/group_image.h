@@ -11,6 +11,8 @@ struct ScannedRecord {
     RecordHeader header;
     uint32_t row = 0;
     std::vector<bool> payload_ok;  ///< one for each payload block: right checksum, as read or reconstructed
+    /// Some payload could neither be read nor reconstructed: a fault of drives, which a crash does not cause.
+    bool unreadable = false;
     bool intact() const;
 };
 

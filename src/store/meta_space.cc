@@ -125,25 +125,59 @@ Result<void> MetaSpace::grow(Table& table, uint64_t page) {
     return {};
 }
 
-Task<Result<void>> MetaSpace::read_page(const Table& table, uint64_t page, MutableBytes into) {
+Task<Result<void>> MetaSpace::read_page(const Table& table, uint64_t page, MutableBytes into, Copies copies) {
     const uint64_t entry = table.entries[page];
     const auto chunk = table.chunks[page / pages_per_chunk()];
     const auto row = static_cast<uint32_t>(page % pages_per_chunk() * 2 + ((entry & kSlotBit) != 0 ? 1 : 0));
     std::vector<Column> bad;
+    base::Buffer buffer(kBlockBytes);
+    bool found = false;
     for (const Column& column : chunk) {
         if (!drives_.online(column.drive)) continue;
-        std::vector<MutableBytes> spans{into};
+        std::vector<MutableBytes> spans{buffer.span()};
         const auto done = co_await drives_.read(column.drive, drives_.offset_of(column, row), std::move(spans));
-        if (done && base::crc32c(into) == static_cast<uint32_t>(entry)) {
-            for (const Column& other : bad) {  // identical bytes: a repair, not a change
-                (void)co_await drives_.repair(other.drive, drives_.offset_of(other, row), into);
-            }
-            co_return Result<void>();
+        const bool good = done && base::crc32c(buffer.span()) == static_cast<uint32_t>(entry);
+        if (!good) {
+            if (done) ++drives_.at(column.drive).checksum_errors;
+            bad.push_back(column);
+            continue;
         }
-        if (done) ++drives_.at(column.drive).checksum_errors;
-        bad.push_back(column);
+        std::memcpy(into.data(), buffer.data(), kBlockBytes);
+        found = true;
+        if (copies == Copies::kFirstGood) break;
     }
-    co_return fail(Code::kMediaError, fmt::format("no good copy of a metadata page ({} copies tried)", bad.size()));
+    if (!found)
+        co_return fail(Code::kMediaError, fmt::format("no good copy of a metadata page ({} copies tried)", bad.size()));
+    for (const Column& other : bad) {  // identical bytes: a repair, not a change
+        (void)co_await drives_.repair(other.drive, drives_.offset_of(other, row), into);
+    }
+    co_return Result<void>();
+}
+
+uint64_t MetaSpace::total_pages() const {
+    uint64_t pages = 0;
+    for (const Table& table : tables_) pages += table.entries.size();
+    return pages;
+}
+
+Task<Result<size_t>> MetaSpace::scrub(uint64_t* at, uint64_t count) {
+    size_t lost = 0;
+    base::Buffer buffer(kBlockBytes);
+    uint64_t before = 0;
+    const uint64_t end = *at + count;
+    for (const Table& table : tables_) {
+        for (; *at < std::min(before + table.entries.size(), end); ++*at) {
+            const uint64_t page = *at - before;
+            if ((table.entries[page] & kPresentBit) == 0) continue;
+            const auto read = co_await read_page(table, page, buffer.span(), Copies::kAll);
+            if (read) continue;
+            if (read.error().code != Code::kMediaError) co_return std::unexpected(read.error());
+            ++lost;
+        }
+        before += table.entries.size();
+    }
+    *at = end;
+    co_return lost;
 }
 
 Task<Result<void>> MetaSpace::write_page(Table& table, uint64_t page, Bytes from) {

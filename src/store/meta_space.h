@@ -43,6 +43,11 @@ public:
     /// with store_roots() is committed.
     Task<Result<void>> write_dirty();
     void store_roots(Label& label) const;
+    /// Pages of all tables, indexes included: what scrub() counts by.
+    uint64_t total_pages() const;
+    /// Reads every copy of up to `count` pages from `*at` on, counted through all tables, and rewrites bad ones from
+    /// good ones; moves `*at` behind them. The number of pages without any good copy. No checkpoint may run meanwhile.
+    Task<Result<size_t>> scrub(uint64_t* at, uint64_t count);
 
 private:
     struct Table {
@@ -55,7 +60,9 @@ private:
     Result<void> grow(Table& table, uint64_t page);
     Result<std::vector<Column>> new_chunk();
     Task<Result<void>> heal(Table& table);
-    Task<Result<void>> read_page(const Table& table, uint64_t page, MutableBytes into);
+    enum class Copies : uint8_t { kFirstGood, kAll };
+    Task<Result<void>> read_page(const Table& table, uint64_t page, MutableBytes into,
+                                 Copies copies = Copies::kFirstGood);
     Task<Result<void>> write_page(Table& table, uint64_t page, Bytes from);
     Task<Result<void>> flush_all();
     void cache(Key key, std::shared_ptr<MetaPage> page);

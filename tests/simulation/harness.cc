@@ -1001,6 +1001,10 @@ Task<void> Run::heal(env::Random& random) {
         // The store may have given the drive up while it scrubbed.
         if (!online(drive)) co_return;
         if (mode_ == FaultMode::kBeyond) co_return;  // damage of two drives in one stripe stays
+        // What the faults left without redundancy, a plex that was given up say, is recovered as an administrator
+        // would.
+        const bool recovered = co_await recover_volumes(drive);
+        if (!recovered || dead_) co_return;
         for (const ModelRef& volume : live()) {
             if (tolerance(volume->spec.type) > 0) volume->impaired.erase(drive);
         }
