@@ -495,11 +495,22 @@ bool Engine::same_placement(const Node& a, const Node& b) const {
     return !of_a.empty() && of_a == drives(b);
 }
 
+/// Waits for the calls on a volume that are under way and keeps others out: what replaces its content takes this before
+/// the gate, or a write that has read around its edges would put old bytes into the new content.
+Task<std::optional<Engine::HeldIo>> Engine::hold_io(uint64_t id) {
+    const Node* node = find(id);
+    if (node == nullptr) co_return std::nullopt;
+    auto ranges = node->ranges;
+    auto guard = co_await ranges->lock(0, UINT64_MAX);
+    co_return HeldIo{.ranges = std::move(ranges), .guard = std::move(guard)};
+}
+
 Task<Result<void>> Engine::resync(ResyncRequest request, MetaBatch batch, Progress& progress) {
     const Call call(*this);
     UMBRA_CO_TRY(check_running());
     uint64_t source_snapshot = 0;
     {
+        const auto held = co_await hold_io(request.destination.value);
         auto guard = co_await gate_.lock();
         UMBRA_CO_TRY(check_running());
         UMBRA_CO_ASSIGN(Node* const destination, visible(request.destination));
@@ -625,6 +636,7 @@ Task<Result<void>> Engine::resync_by_copy(uint64_t destination, uint64_t source,
         co_return Result<void>();
     };
     auto copied = co_await run(this, source, copy, &progress);
+    const auto held = co_await hold_io(destination);
     auto guard = co_await gate_.lock();
     if (copied) copied = check_running();
     Node* to = find(destination);

@@ -109,6 +109,11 @@ private:
     Task<Result<void>> flush_streams(std::set<uint64_t> streams);
     std::set<uint64_t> live_streams(const Node& node) const;
     Task<Result<void>> log_op(store::Op op);
+    struct HeldIo {
+        std::shared_ptr<RangeLock> ranges;
+        RangeLock::Guard guard;
+    };
+    Task<std::optional<HeldIo>> hold_io(uint64_t node);
     Task<Result<void>> resync_by_copy(uint64_t destination, uint64_t source, uint64_t keep, MetaBatch batch,
                                       Progress& progress);
     bool same_placement(const Node& a, const Node& b) const;
@@ -143,6 +148,10 @@ private:
     /// Makes the path to `lba` resident; what it loaded stays while `pins` lives.
     Task<Result<void>> ensure_path(uint64_t node, size_t plex, uint64_t lba, Pins* pins);
     void set_pointer(Node& node, size_t plex, uint64_t lba, BlockPtr pointer);
+    /// Makes the map pages above `lba` down to level `to` changeable; they are resident. The pointer in the last one.
+    std::byte* change_path(Node& node, size_t plex, uint64_t lba, uint8_t to, uint64_t birth);
+    /// Gives up the topmost map page above `lba` that cannot be loaded: all below it is lost, the rest stays.
+    void lose_page(Node& node, size_t plex, uint64_t lba, uint64_t birth);
     void grow_levels(Node& node, size_t plex, uint8_t from, uint8_t to);
     void dispose(Node& node, Plex& plex, BlockPtr pointer);
     std::shared_ptr<DirtyPage> copy_of(const std::shared_ptr<DirtyPage>& page);

@@ -20,7 +20,7 @@ using store::store_pointer;
 namespace {
 constexpr size_t kDeadHeaderBytes = 32;
 constexpr size_t kDeadPerPage = (kBlockBytes - kDeadHeaderBytes) / 16;
-constexpr uint32_t kObjectsVersion = 1;
+constexpr uint32_t kObjectsVersion = 2;  // 1: without lost pointers in maps, otherwise the same
 }  // namespace
 
 Task<Result<void>> Engine::checkpoint() {
@@ -105,7 +105,7 @@ Task<Result<std::shared_ptr<store::MetaPage>>> Engine::read_raw(BlockPtr pointer
 
 Task<Result<bool>> Engine::reclaim_walk(Node& node, Plex& plex, BlockPtr pointer, uint8_t level, uint64_t first,
                                         uint64_t floor, size_t* budget) {
-    if (pointer.is_hole() || pointer.birth <= floor) co_return true;
+    if (pointer.is_hole() || pointer.is_lost() || pointer.birth <= floor) co_return true;
     const uint64_t child_blocks = 1ull << (8 * (level - 1));
     auto page = co_await read_raw(pointer);
     if (!page) {
@@ -128,7 +128,7 @@ Task<Result<bool>> Engine::reclaim_walk(Node& node, Plex& plex, BlockPtr pointer
             if (!done) co_return false;
             continue;
         }
-        if (child.is_hole() || child.birth <= floor) continue;
+        if (child.is_hole() || child.is_lost() || child.birth <= floor) continue;
         store_.blocks.free(child.vbn);
         if (*budget > 0) --*budget;
     }
@@ -455,7 +455,7 @@ std::vector<std::byte> Engine::encode_objects() const {
 Result<void> Engine::decode_objects(Bytes bytes) {
     base::Decoder in(bytes);
     const auto version = in.get<uint32_t>();
-    if (version != kObjectsVersion)
+    if (version == 0 || version > kObjectsVersion)
         return fail(Code::kVersion,
                     fmt::format("objects of version {}, this build knows {}", version, kObjectsVersion));
     next_volume_id_ = in.get<uint64_t>();

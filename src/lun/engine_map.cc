@@ -1,4 +1,6 @@
 // Maps: radix trees of pointers, copied on write in memory and on the drives.
+#include <fmt/format.h>
+
 #include "lun/engine.h"
 
 namespace umbra::lun {
@@ -39,7 +41,7 @@ Engine::Subtree Engine::subtree(const Plex& plex, uint8_t levels, uint8_t level,
             }
             continue;
         }
-        if (here.pointer.is_hole()) return here;
+        if (here.pointer.is_hole() || here.pointer.is_lost()) return here;
         const CleanPageRef page = cache_.find(here.pointer.vbn);
         if (!page) return {.resident = false, .missing = here.pointer, .pointer = {}, .dirty = nullptr};
         here.pointer = load_pointer(page->bytes.data() + index * 16);
@@ -68,6 +70,7 @@ Engine::Lookup Engine::lookup(const Plex& plex, uint8_t levels, uint64_t lba) {
             out.value = pointer;
             return out;
         }
+        if (pointer.is_lost()) break;
         const CleanPageRef page = cache_.find(pointer.vbn);
         if (!page) {
             out.resident = false;
@@ -121,11 +124,25 @@ std::shared_ptr<DirtyPage> Engine::copy_of(const std::shared_ptr<DirtyPage>& pag
 }
 
 void Engine::set_pointer(Node& node, size_t plex_index, uint64_t lba, BlockPtr pointer) {
+    std::byte* at = change_path(node, plex_index, lba, 1, pointer.birth);
+    const BlockPtr old = load_pointer(at);
+    if (plex_index == 0 || !plex_live(node.plexes[0])) {
+        if (old.is_hole() && !pointer.is_hole()) ++node.mapped_blocks;
+        if (!old.is_hole() && pointer.is_hole() && node.mapped_blocks > 0) --node.mapped_blocks;
+    }
+    dispose(node, node.plexes[plex_index], old);
+    store_pointer(at, pointer);
+}
+
+std::byte* Engine::change_path(Node& node, size_t plex_index, uint64_t lba, uint8_t to, uint64_t birth) {
     Plex& plex = node.plexes[plex_index];
     const auto from_disk = [&](const BlockPtr& on_disk) {
         auto page = std::make_shared<DirtyPage>();
         ++dirty_pages_;
-        if (!on_disk.is_hole()) {
+        if (on_disk.is_lost()) {
+            for (uint32_t i = 0; i < kPointersPerPage; ++i)
+                store_pointer(page->bytes.data() + i * 16, store::kLostBlock);
+        } else if (!on_disk.is_hole()) {
             const CleanPageRef clean = cache_.find(on_disk.vbn);
             UMBRA_CHECK(clean != nullptr);
             page->bytes = clean->bytes;
@@ -142,8 +159,8 @@ void Engine::set_pointer(Node& node, size_t plex_index, uint64_t lba, BlockPtr p
         plex.root.dirty = copy_of(plex.root.dirty);
     }
     DirtyPage* page = plex.root.dirty.get();
-    page->birth = std::max(page->birth, pointer.birth);
-    for (uint8_t level = node.levels; level > 1; --level) {
+    page->birth = std::max(page->birth, birth);
+    for (uint8_t level = node.levels; level > to; --level) {
         const auto index = static_cast<uint8_t>(index_at(lba, level));
         auto kid = page->kids.find(index);
         if (kid == page->kids.end()) {
@@ -155,16 +172,31 @@ void Engine::set_pointer(Node& node, size_t plex_index, uint64_t lba, BlockPtr p
             kid->second = copy_of(kid->second);
         }
         page = kid->second.get();
-        page->birth = std::max(page->birth, pointer.birth);
+        page->birth = std::max(page->birth, birth);
     }
-    std::byte* at = page->bytes.data() + index_at(lba, 1) * 16;
-    const BlockPtr old = load_pointer(at);
-    if (plex_index == 0 || !plex_live(node.plexes[0])) {
-        if (old.is_hole() && !pointer.is_hole()) ++node.mapped_blocks;
-        if (!old.is_hole() && pointer.is_hole() && node.mapped_blocks > 0) --node.mapped_blocks;
+    return page->bytes.data() + index_at(lba, to) * 16;
+}
+
+void Engine::lose_page(Node& node, size_t plex_index, uint64_t lba, uint64_t birth) {
+    Plex& plex = node.plexes[plex_index];
+    for (uint8_t level = node.levels; level >= 1; --level) {
+        const Subtree page = subtree(plex, node.levels, level, lba);
+        UMBRA_CHECK(page.resident);
+        if (page.dirty != nullptr || page.pointer.is_hole() || cache_.find(page.pointer.vbn)) continue;
+        event("block.lost",
+              fmt::format("a map page of volume {} has no good copy: {} KiB from {} KiB on are lost", node.id,
+                          4ull << (8 * level), (lba >> (8 * level) << (8 * level)) * 4),
+              node.id);
+        if (level == node.levels) {
+            dispose(node, plex, plex.root.disk);
+            plex.root.disk = store::kLostBlock;
+        } else {
+            std::byte* at = change_path(node, plex_index, lba, static_cast<uint8_t>(level + 1), birth);
+            dispose(node, plex, load_pointer(at));
+            store_pointer(at, store::kLostBlock);
+        }
+        return;
     }
-    dispose(node, plex, old);
-    store_pointer(at, pointer);
 }
 
 void Engine::grow_levels(Node& node, size_t plex_index, uint8_t from, uint8_t to) {
@@ -185,7 +217,7 @@ void Engine::grow_levels(Node& node, size_t plex_index, uint8_t from, uint8_t to
 }
 
 void Engine::dispose(Node& node, Plex& plex, BlockPtr pointer) {
-    if (pointer.is_hole()) return;
+    if (pointer.is_hole() || pointer.is_lost()) return;
     if (pointer.birth > parent_birth(node)) {
         store_.blocks.free(pointer.vbn);
         cache_.erase(pointer.vbn);

@@ -375,12 +375,16 @@ Task<Result<void>> Engine::replay() {
         if (entry.lba + count > (1ull << (8 * node->levels)))
             co_return fail(Code::kCorrupt, "the log writes beyond the end of a volume");
         Pins pins;
-        const auto ready = co_await ensure_path(entry.volume, entry.plex, entry.lba, &pins);
-        if (!ready) {
-            if (ready.error().code != Code::kMediaError) co_return ready;
-            drop_plex(*node, entry.plex, "a map page has no good copy");
-            continue;
+        auto ready = co_await ensure_path(entry.volume, entry.plex, entry.lba, &pins);
+        if (!ready && ready.error().code == Code::kMediaError) {
+            if (live_streams(*node).size() >= 2) {
+                drop_plex(*node, entry.plex, "a map page has no good copy");
+                continue;
+            }
+            lose_page(*node, entry.plex, entry.lba, entry.birth);
+            ready = co_await ensure_path(entry.volume, entry.plex, entry.lba, &pins);
         }
+        UMBRA_CO_TRY(ready);
         if (entry.kind == store::EntryKind::kWrite) {
             store_.blocks.set(entry.vbn, item.location);
             set_pointer(*node, entry.plex, entry.lba, {.vbn = entry.vbn, .birth = entry.birth, .crc = entry.crc});
@@ -412,16 +416,19 @@ void Engine::drop_leftovers() {
         for (size_t p = 0; p < find(id)->plexes.size(); ++p) {
             const Plex& plex = find(id)->plexes[p];
             if (!plex.building && !(plex.lost && plex.stream != 0)) continue;
-            // A plex that was being built, or is lost for one volume of the lineage: out of use for all of them, unless
-            // one has no other.
+            // A plex that was being built, or is lost for one volume of the lineage: out of use for all of them, to be
+            // built anew. As long as one of them has no other, nothing is thrown away.
             const auto members = lineage(id);
-            const bool needed = !plex.building && std::any_of(members.begin(), members.end(), [&](uint64_t member) {
-                const Node& other = *find(member);
-                return plex_live(other.plexes[p]) && live_streams(other).size() < 2;
+            const bool spare = std::all_of(members.begin(), members.end(), [&](uint64_t member) {
+                const auto& plexes = find(member)->plexes;
+                for (size_t other = 0; other < plexes.size(); ++other) {
+                    if (other != p && plex_live(plexes[other])) return true;
+                }
+                return false;
             });
-            if (needed) continue;
             for (const uint64_t member : members) {
                 Plex& theirs = find(member)->plexes[p];
+                if (!spare && !theirs.building) continue;
                 theirs.building = false;
                 theirs.lost = true;
                 theirs.root = {};

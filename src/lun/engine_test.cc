@@ -241,6 +241,132 @@ TEST_P(EachType, ResyncToTheOriginalAndToAnotherVolume) {
     rig.close();
 }
 
+/// One unreadable block costs at most what it held: its own data, or what its map page covers. Never the volume.
+TEST(Engine, OneUnreadableBlockAtARestartLosesNoMoreThanItHeld) {
+    constexpr uint64_t kLeaf = 1 << 20;
+    constexpr uint64_t kEnd = 12 * kLeaf;
+    constexpr size_t kPiece = 4096;
+    size_t map_pages_lost = 0;
+    for (uint64_t seed = 1; seed <= 60; ++seed) {
+        Rig rig(3, seed);
+        rig.format();
+        ASSERT_TRUE(rig.open());
+        const VolumeId id = rig.make(LunType::kSimple, kEnd);
+        std::map<uint64_t, std::vector<std::byte>> now;
+        const auto put = [&](uint64_t at) {
+            now[at] = rig.pattern(seed * 1000 + at / kPiece + now.size(), kPiece);
+            ASSERT_TRUE(rig.write(id, at, now[at]));
+        };
+        for (uint64_t at = 0; at < kEnd; at += kLeaf / 2) put(at);
+        const VolumeId snapshot = rig.backend->allocate_id();
+        ASSERT_TRUE(rig.run(rig.backend->snapshot({{.source = id, .id = snapshot}}, {})));
+        const auto then = now;
+        for (uint64_t at = 0; at < kEnd; at += kLeaf) put(at);
+        rig.close();
+        ASSERT_TRUE(rig.open());
+        for (uint64_t at = 8 * kPiece; at < kEnd; at += kLeaf) put(at);
+        ASSERT_TRUE(rig.flush(id));
+        sim::SimDrive& drive = *rig.sims[rig.backend->info(id)->plexes[0].drives[0].value];
+        // Any block of the log, map pages more often than their share.
+        std::vector<uint64_t> pages;
+        std::vector<uint64_t> others;
+        for (uint64_t at = 0; at < drive.geometry().size_bytes; at += kPiece) {
+            const auto header = store::decode_record_header(drive.peek(at, kPiece));
+            if (!header) continue;
+            others.push_back(at);
+            uint64_t payload = at;
+            for (const store::Entry& entry : header->entries) {
+                if (!entry.has_payload()) continue;
+                payload += kPiece;
+                (entry.kind == store::EntryKind::kPage ? pages : others).push_back(payload);
+            }
+        }
+        auto& from = seed % 2 == 0 ? pages : others;
+        drive.make_unreadable(from[rig.random.below(from.size())]);
+        rig.events.clear();
+        rig.crash();
+        for (int restart = 0; restart < 3; ++restart) {
+            const auto opened = rig.open();
+            ASSERT_TRUE(opened) << seed << " " << opened.error().text();
+            if (std::count(rig.events.begin(), rig.events.end(), "stream.damaged") > 0) break;
+            const bool page = std::count(rig.events.begin(), rig.events.end(), "block.lost") > 0;
+            if (restart == 0 && page) ++map_pages_lost;
+            std::set<uint64_t> lost;
+            for (const auto& [volume, content] : {std::pair{id, std::as_const(now)}, std::pair{snapshot, then}}) {
+                for (const auto& [at, bytes] : content) {
+                    const auto read = rig.read(volume, at, kPiece);
+                    if (read) {
+                        ASSERT_EQ(*read, bytes) << "seed " << seed << " volume " << volume.value << " at " << at;
+                    } else {
+                        ASSERT_EQ(read.error().code, base::Code::kMediaError) << read.error().text();
+                        lost.insert(at / kLeaf);
+                    }
+                }
+            }
+            // The page above the leaves covers them all; every other block less than one of them.
+            ASSERT_TRUE(lost.size() <= 1 || lost.size() == kEnd / kLeaf) << "seed " << seed;
+            rig.events.clear();
+            rig.crash();
+        }
+        if (rig.backend) rig.close();
+    }
+    EXPECT_GT(map_pages_lost, 0u);
+}
+
+TEST_P(EachType, AWriteDuringAResyncIsBeforeItOrAfterIt) {
+    for (const LunType source_type : {GetParam(), LunType::kSimple}) {
+        for (int64_t delay = 0; delay < 2000; delay += 60) {
+            Rig rig(6, static_cast<uint64_t>(delay) + 1);
+            rig.format();
+            ASSERT_TRUE(rig.open());
+            const VolumeId id = rig.make(GetParam(), 1 << 20);
+            ASSERT_TRUE(rig.write(id, 0, rig.pattern(1, 8192)));
+            VolumeId source;
+            if (source_type == GetParam()) {
+                source = rig.backend->allocate_id();
+                ASSERT_TRUE(rig.run(rig.backend->snapshot({{.source = id, .id = source}}, {})));
+            } else {
+                source = rig.make(source_type, 1 << 20);
+                ASSERT_TRUE(rig.write(source, 0, rig.pattern(3, 8192)));
+            }
+            const auto wanted = rig.read(source, 0, 8192).value();
+            ASSERT_TRUE(rig.write(id, 0, rig.pattern(2, 8192)));
+            rig.close();
+            ASSERT_TRUE(rig.open());
+            const auto part = rig.pattern(9, 512);
+            const VolumeId kept = rig.backend->allocate_id();
+            Progress progress;
+            Result<void> written = base::fail(base::Code::kInternal, "not run");
+            Result<void> resynced = written;
+            const auto writer = [](Rig* r, VolumeId to, const std::vector<std::byte>* bytes, int64_t wait,
+                                   Result<void>* out) -> Task<void> {
+                co_await env::sleep_for(r->executor, std::chrono::microseconds(wait));
+                auto volume = r->backend->open(to);
+                *out = co_await (*volume)->write(512, *bytes, {});
+            };
+            const auto resyncer = [](Rig* r, ResyncRequest request, Progress* report, Result<void>* out) -> Task<void> {
+                *out = co_await r->backend->resync(request, {}, *report);
+            };
+            const auto both = [](Rig* r, Task<void> a, Task<void> b) -> Task<void> {
+                env::TaskGroup group(r->executor);
+                group.spawn(std::move(a));
+                group.spawn(std::move(b));
+                co_await group.join();
+            };
+            rig.executor.run(
+                both(&rig, writer(&rig, id, &part, delay, &written),
+                     resyncer(&rig, {.destination = id, .source = source, .keep_as = kept}, &progress, &resynced)));
+            ASSERT_TRUE(written) << written.error().text();
+            ASSERT_TRUE(resynced) << resynced.error().text();
+            const auto after = rig.read(id, 0, 8192).value();
+            auto later = wanted;
+            std::copy(part.begin(), part.end(), later.begin() + 512);
+            EXPECT_TRUE(after == wanted || after == later) << "delay " << delay << " us";
+            rig.close();
+        }
+    }
+}
+
 class Redundant : public testing::TestWithParam<LunType> {};
 INSTANTIATE_TEST_SUITE_P(Types, Redundant, testing::Values(LunType::kMirror, LunType::kParity),
                          [](const auto& type) { return std::string(to_string(type.param)); });

@@ -31,8 +31,11 @@ struct BlockPtr {
     uint32_t crc = 0;
 
     bool is_hole() const { return vbn == 0; }
+    /// Nobody knows any more what is mapped here: reading it is an error until it is written or unmapped.
+    bool is_lost() const { return vbn == kMaxVbn; }
     bool operator==(const BlockPtr&) const = default;
 };
+inline constexpr BlockPtr kLostBlock{.vbn = kMaxVbn, .birth = 0, .crc = 0};
 BlockPtr load_pointer(const std::byte* at);
 void store_pointer(std::byte* at, const BlockPtr& pointer);
 

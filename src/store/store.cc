@@ -70,6 +70,7 @@ Task<void> read_run(Drives& drives, Run* run) {
 Task<Result<void>> Store::read(std::vector<ReadItem*> items, uint64_t epoch) {
     std::vector<Cell> cells;
     for (ReadItem* item : items) {
+        if (item->pointer.is_lost()) continue;
         UMBRA_CO_ASSIGN(const auto location, co_await blocks.find(item->pointer.vbn));
         if (commits != epoch) co_return fail(Code::kBusy, "a checkpoint came between");
         // Freed by the checkpoint that is being written: the map has another pointer by now.
@@ -112,7 +113,7 @@ Task<Result<void>> Store::read(std::vector<ReadItem*> items, uint64_t epoch) {
         }
     }
     for (ReadItem* item : items) {
-        if (item->ok) continue;
+        if (item->ok || item->pointer.is_lost()) continue;
         UMBRA_CO_TRY(co_await read_slow(item, epoch));
     }
     co_return Result<void>();
@@ -173,7 +174,7 @@ Task<Result<bool>> Store::reconstruct(Location location, BlockPtr pointer, Mutab
 }
 
 Task<void> Store::rewrite(BlockPtr pointer, Bytes good, uint64_t epoch) {
-    if (commits != epoch || base::crc32c(good) != pointer.crc) co_return;
+    if (pointer.is_lost() || commits != epoch || base::crc32c(good) != pointer.crc) co_return;
     const auto location = co_await blocks.find(pointer.vbn);
     if (commits != epoch || !location || !*location) co_return;
     const uint32_t slot = (*location)->group;
