@@ -876,6 +876,54 @@ TEST_F(HostSystem, RescanFindsByPage83MountsHiddenAndExposes) {
     EXPECT_EQ(checksum(target_->image(2)), before) << "an import wrote to the copy";
 }
 
+TEST_F(HostSystem, WhatTheTargetForgetsBeforeAFlushIsWrittenAgain) {
+    const auto lun = attach(1);
+    ASSERT_OK(lun);
+    constexpr size_t kBytes = 1 << 20;
+    base::Buffer data(2 * kBytes, true);
+    uint32_t state = 1;
+    for (std::byte& byte : data.span()) byte = static_cast<std::byte>((state = state * 1664525 + 1013904223) >> 24);
+    Fd device(::open(lun->device.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC));
+    ASSERT_TRUE(device);
+    const auto put = [&](size_t at, size_t from, size_t bytes) {
+        return ::pwrite(device.get(), data.data() + from, bytes, static_cast<off_t>(at)) == static_cast<ssize_t>(bytes);
+    };
+    ASSERT_TRUE(put(0, 0, kBytes));
+    ASSERT_EQ(::fsync(device.get()), 0);
+    // Acknowledged, not flushed, the later ones over the earlier ones.
+    ASSERT_TRUE(put(0, kBytes, kBytes));
+    ASSERT_TRUE(put(4096, 0, 8192));
+    ASSERT_EQ(::fallocate(device.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 65536, 65536), 0);
+    ASSERT_TRUE(put(69632, 4096, 4096));
+    target_->stop_process();
+    // The power goes: what was not flushed is not there any more.
+    ASSERT_EQ(shell("dd if=/dev/zero of=" + target_->image(1) + " bs=1M count=1 conv=notrunc status=none"), 0);
+    ASSERT_OK(target_->restart());
+    ASSERT_EQ(::fsync(device.get()), 0);
+
+    std::memcpy(data.data() + kBytes + 4096, data.data(), 8192);
+    std::memset(data.data() + kBytes + 65536, 0, 65536);
+    std::memcpy(data.data() + kBytes + 69632, data.data() + 4096, 4096);
+    base::Buffer there(kBytes, true);
+    Fd image(::open(target_->image(1).c_str(), O_RDONLY | O_CLOEXEC));
+    ASSERT_TRUE(image);
+    ASSERT_EQ(::pread(image.get(), there.data(), kBytes, 0), static_cast<ssize_t>(kBytes));
+    EXPECT_EQ(std::memcmp(there.data(), data.data() + kBytes, kBytes), 0);
+    const auto output = run_program({"getfattr", "--only-values", "-n", "user.umbra.stats", lun->file});
+    ASSERT_OK(output);
+    EXPECT_THAT(output->text, HasSubstr("unflushed=0 "));
+}
+
+TEST_F(HostSystem, MoreThanIsKeptIsFlushedInBetween) {
+    const auto lun = attach(1);
+    ASSERT_OK(lun);
+    ASSERT_EQ(shell("dd if=/dev/urandom of=" + lun->device + " bs=256K count=180 oflag=direct status=none"), 0);
+    const auto output = run_program({"getfattr", "--only-values", "-n", "user.umbra.stats", lun->file});
+    ASSERT_OK(output);
+    EXPECT_THAT(output->text, Not(HasSubstr("own_flushes=0 ")));
+    EXPECT_EQ(shell("cmp -n 47185920 " + lun->device + " " + target_->image(1)), 0);
+}
+
 TEST_F(HostSystem, AReleasedDiskComesBackWhileItsArrayRestarts) {
     RealExecutor executor;
     LinuxHost host(executor, config_, *attachments_);

@@ -17,6 +17,7 @@
 #include <cstdio>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #define FUSE_USE_VERSION 314
@@ -42,6 +43,8 @@ constexpr size_t kLargeBuffers = 24;  // these two bound the memory; when they a
 constexpr size_t kSmallBuffers = 160;
 constexpr uint64_t kMaxZeroBytes = 1ull << 30;  // of one UNMAP or WRITE SAME
 constexpr unsigned kMaxAborts = 8;              // ABORTED COMMAND of one command before it becomes EIO
+constexpr size_t kUnflushedBytes = 32u << 20;   // of writes that the target may still lose
+constexpr size_t kUnflushedChanges = 16384;
 constexpr int kLoginSeconds = 20;
 constexpr int kReloginSeconds = 5;
 constexpr int64_t kReloginPauseMs = 500;
@@ -91,6 +94,53 @@ struct Op {
     int error = 0;         // errno of the first one that failed
 };
 
+// What the target has acknowledged, but not yet flushed: a target that is killed or loses power forgets it, while the
+// kernel above believes it written until a flush says otherwise. It is kept here, in order, until a flush has covered
+// it, and written again on the session after a lost one.
+class Unflushed {
+public:
+    struct Change {
+        Kind kind = Kind::kWrite;
+        uint32_t blocks = 0;
+        uint64_t lba = 0;
+        uint64_t at = 0;  // of its data, counted from the beginning of time
+        size_t bytes = 0;
+    };
+    explicit Unflushed(bool used) : arena_(used ? kUnflushedBytes : 0, true), changes_(used ? kUnflushedChanges : 0) {}
+
+    bool fits(size_t bytes) const {
+        return next_ - first_ < changes_.size() && place(bytes) + bytes - begin() <= arena_.size();
+    }
+    bool half_full() const { return 2 * (next_ - first_) >= changes_.size() || 2 * (end_ - begin()) >= arena_.size(); }
+    void push(Kind kind, uint64_t lba, uint32_t blocks, const std::byte* data, size_t bytes) {
+        UMBRA_CHECK(fits(bytes));
+        const uint64_t at = place(bytes);
+        if (bytes != 0) std::memcpy(arena_.data() + at % arena_.size(), data, bytes);
+        changes_[next_++ % changes_.size()] = {.kind = kind, .blocks = blocks, .lba = lba, .at = at, .bytes = bytes};
+        end_ = at + bytes;
+    }
+    /// Numbers of the oldest change and of the one that comes next.
+    uint64_t first() const { return first_; }
+    uint64_t next() const { return next_; }
+    const Change& at(uint64_t number) const { return changes_[number % changes_.size()]; }
+    std::byte* data(const Change& change) { return arena_.data() + change.at % arena_.size(); }
+    /// A flush has covered all before `number`.
+    void drop_before(uint64_t number) { first_ = std::max(first_, number); }
+
+private:
+    uint64_t begin() const { return first_ == next_ ? end_ : at(first_).at; }
+    // In one piece: what would go over the end begins anew.
+    uint64_t place(size_t bytes) const {
+        const uint64_t left = arena_.size() - end_ % arena_.size();
+        return bytes <= left ? end_ : end_ + left;
+    }
+    base::Buffer arena_;
+    std::vector<Change> changes_;
+    uint64_t first_ = 0;
+    uint64_t next_ = 0;
+    uint64_t end_ = 0;
+};
+
 class LunFile;
 
 // One SCSI command of an Op. libiscsi keeps pointers into it until the answer, so it never moves.
@@ -105,6 +155,8 @@ struct Command {
     unsigned aborts = 0;
     unsigned busy = 0;
     int64_t retry_at_ms = 0;
+    uint64_t number = 0;        // flush: the first change it does not cover; a change without room: its place there
+    uint64_t without_room = 0;  // flush: the last of those that it covers
 };
 
 template <class T>
@@ -133,7 +185,7 @@ private:
 
 struct Stats {
     uint64_t reads = 0, read_bytes = 0, writes = 0, written_bytes = 0, flushes = 0, unmaps = 0, zeroes = 0;
-    uint64_t retries = 0, errors = 0, reconnects = 0;
+    uint64_t retries = 0, errors = 0, reconnects = 0, own_flushes = 0, rewritten = 0;
 };
 
 class LunFile {
@@ -148,9 +200,13 @@ public:
           small_(kSmallBytes, kSmallBuffers),
           ops_(kLargeBuffers + kSmallBuffers),
           commands_(2 * (kLargeBuffers + kSmallBuffers)),
+          unflushed_(!options.read_only),
           zero_block_(facts_.block_bytes, true) {
         retry_.reserve(1024);
         held_.reserve(1024);
+        without_room_.reserve(1024);
+        rewriting_.file = this;
+        rewriting_.op = &rewriting_op_;
     }
 
     Result<void> run();
@@ -176,6 +232,13 @@ private:
     void finish(Op* op);
     void submit(Op* op, uint64_t lba, uint64_t blocks, std::byte* data);
     void send(Command* command);
+    void issue(Command* command);
+    void changed(Command* command);
+    void flush_for_room();
+    void flushed(const Command& command);
+    void begin_rewriting();
+    void rewrite_next();
+    void rewritten(int status, const scsi_sense& sense);
     void complete(Command* command, int status, scsi_task* task);
     void conclude(Command* command, int error);
     void retry_later(Command* command, int64_t delay_ms);
@@ -202,6 +265,15 @@ private:
     BufferPool small_;
     Slab<Op> ops_;
     Slab<Command> commands_;
+    Unflushed unflushed_;
+    std::vector<Command*> without_room_;  // done, but not answered before a flush: unflushed_ is full
+    uint64_t without_room_count_ = 0;
+    bool flushing_for_room_ = false;
+    bool rewriting_now_ = false;  // everything else is held
+    uint64_t rewrite_at_ = 0;
+    bool rewrite_failed_ = false;  // the next flush has to say so
+    Op rewriting_op_;
+    Command rewriting_;
     base::Buffer zero_block_;
     std::byte* receive_buffer_ = nullptr;  // being processed; a write may take it over
     bool receive_taken_ = false;
@@ -309,6 +381,10 @@ Op* LunFile::start(fuse_req_t request, Kind kind) {
 
 void LunFile::finish(Op* op) {
     if (--op->pending != 0) return;
+    if (op->request == nullptr) {
+        ops_.give(op);
+        return;
+    }
     if (op->error != 0) {
         ++stats_.errors;
         fuse_reply_err(op->request, op->error);
@@ -458,10 +534,18 @@ void LunFile::send(Command* command) {
         conclude(command, EIO);
         return;
     }
-    if (verifying_ || login_ == nullptr) {
+    if (command == &rewriting_) {
+        if (login_ != nullptr && rewriting_now_) issue(command);  // otherwise the next session begins with it
+        return;
+    }
+    if (verifying_ || rewriting_now_ || login_ == nullptr) {
         held_.push_back(command);
         return;
     }
+    issue(command);
+}
+
+void LunFile::issue(Command* command) {
     const int lun = static_cast<int>(options_.path.lun);
     const int block_bytes = static_cast<int>(facts_.block_bytes);
     const uint32_t bytes = command->blocks * facts_.block_bytes;
@@ -478,6 +562,8 @@ void LunFile::send(Command* command) {
                                           on_command, command, &command->iov, 1);
             break;
         case Kind::kFlush:
+            command->number = unflushed_.next();
+            command->without_room = without_room_count_;
             task = iscsi_synchronizecache16_task(iscsi_, lun, 0, 0, 0, 0, on_command, command);
             break;
         case Kind::kUnmap:
@@ -508,6 +594,93 @@ void LunFile::on_command(iscsi_context*, int status, void* task, void* data) {
     command->file->complete(command, status, static_cast<scsi_task*>(task));
 }
 
+// The target has acknowledged a change: it is kept until a flush has covered it, or answered only then.
+void LunFile::changed(Command* command) {
+    const Kind kind = command->op->kind;
+    const size_t bytes = kind == Kind::kWrite ? size_t{command->blocks} * facts_.block_bytes : 0;
+    if (without_room_.empty() && unflushed_.fits(bytes)) {
+        unflushed_.push(kind, command->lba, command->blocks, command->data, bytes);
+        if (unflushed_.half_full()) flush_for_room();
+        conclude(command, 0);
+        return;
+    }
+    command->number = ++without_room_count_;
+    without_room_.push_back(command);
+    flush_for_room();
+}
+
+void LunFile::flush_for_room() {
+    if (flushing_for_room_) return;
+    flushing_for_room_ = true;
+    ++stats_.own_flushes;
+    submit(start(nullptr, Kind::kFlush), 0, 0, nullptr);
+}
+
+void LunFile::flushed(const Command& command) {
+    unflushed_.drop_before(command.number);
+    std::vector<Command*> done;
+    std::erase_if(without_room_, [&](Command* one) {
+        if (one->number > command.without_room) return false;
+        done.push_back(one);
+        return true;
+    });
+    for (Command* one : done) conclude(one, 0);
+}
+
+// On a new session, before anything else is sent.
+void LunFile::begin_rewriting() {
+    rewrite_at_ = unflushed_.first();
+    rewriting_now_ = rewrite_at_ != unflushed_.next();
+    if (!rewriting_now_) return;
+    log_line("writing {} unflushed changes again", unflushed_.next() - rewrite_at_);
+    rewrite_next();
+}
+
+// One after the other: they may overlap.
+void LunFile::rewrite_next() {
+    const Unflushed::Change& change = unflushed_.at(rewrite_at_);
+    rewriting_op_.kind = change.kind;
+    rewriting_.lba = change.lba;
+    rewriting_.blocks = change.blocks;
+    rewriting_.data = change.bytes == 0 ? nullptr : unflushed_.data(change);
+    send(&rewriting_);
+}
+
+void LunFile::rewritten(int status, const scsi_sense& sense) {
+    switch (status) {
+        case SCSI_STATUS_GOOD:
+            ++stats_.rewritten;
+            break;
+        case SCSI_STATUS_CANCELLED:
+        case SCSI_STATUS_ERROR:
+        case SCSI_STATUS_TIMEOUT:
+            return;  // the session is lost again: the next one begins anew
+        case SCSI_STATUS_CHECK_CONDITION:
+            if (sense.key == SCSI_SENSE_UNIT_ATTENTION || sense.key == SCSI_SENSE_NOT_READY ||
+                sense.key == SCSI_SENSE_COMMAND_ABORTED) {
+                retry_later(&rewriting_, 50);
+                return;
+            }
+            log_line("a change of {} blocks at {} is lost: sense key {:#x}, code {:#06x}", rewriting_.blocks,
+                     rewriting_.lba, static_cast<unsigned>(sense.key), static_cast<unsigned>(sense.ascq));
+            rewrite_failed_ = true;
+            break;
+        case SCSI_STATUS_RESERVATION_CONFLICT:
+            log_line("a change of {} blocks at {} is lost: reservation conflict", rewriting_.blocks, rewriting_.lba);
+            rewrite_failed_ = true;
+            break;
+        default:
+            retry_later(&rewriting_, 50);
+            return;
+    }
+    if (++rewrite_at_ != unflushed_.next()) {
+        rewrite_next();
+        return;
+    }
+    rewriting_now_ = false;
+    send_held();
+}
+
 void LunFile::retry_later(Command* command, int64_t delay_ms) {
     ++stats_.retries;
     command->retry_at_ms = now_ms() + delay_ms;
@@ -516,6 +689,19 @@ void LunFile::retry_later(Command* command, int64_t delay_ms) {
 
 void LunFile::conclude(Command* command, int error) {
     Op* op = command->op;
+    if (op->kind == Kind::kFlush) {
+        if (error == 0 && op->request != nullptr && std::exchange(rewrite_failed_, false)) error = EIO;
+        if (op->request == nullptr) {
+            flushing_for_room_ = false;
+            if (error != 0) {  // nobody can promise that these are kept
+                std::vector<Command*> failed;
+                failed.swap(without_room_);
+                for (Command* one : failed) conclude(one, error);
+            } else if (!without_room_.empty()) {
+                flush_for_room();
+            }
+        }
+    }
     if (error != 0 && op->error == 0) op->error = error;
     commands_.give(command);
     --in_flight_;
@@ -523,6 +709,12 @@ void LunFile::conclude(Command* command, int error) {
 }
 
 void LunFile::complete(Command* command, int status, scsi_task* task) {
+    if (command == &rewriting_) {
+        const scsi_sense answer = task != nullptr ? task->sense : scsi_sense{};
+        if (task != nullptr) scsi_free_scsi_task(task);
+        rewritten(status, answer);
+        return;
+    }
     const Kind kind = command->op->kind;
     scsi_sense sense{};
     size_t residual = 0;
@@ -535,6 +727,11 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
         scsi_free_scsi_task(task);
     }
     if (status == SCSI_STATUS_GOOD && !short_read) {
+        if (kind == Kind::kWrite || kind == Kind::kUnmap || kind == Kind::kZero) {
+            changed(command);
+            return;
+        }
+        if (kind == Kind::kFlush) flushed(*command);
         conclude(command, 0);
         return;
     }
@@ -658,6 +855,7 @@ void LunFile::identity_answer(int status, scsi_task* task) {
 }
 
 void LunFile::send_held() {
+    if (rewriting_now_) return;
     std::vector<Command*> now;
     now.swap(held_);
     for (Command* command : now) send(command);
@@ -671,6 +869,11 @@ void LunFile::drop_connection() {
     std::unique_ptr<IscsiSession> lost = std::move(login_);
     lost.reset();
     verifying_ = false;
+    rewriting_now_ = false;
+    std::erase(retry_, &rewriting_);
+    // Acknowledged, but neither kept nor flushed: sent again like what was under way.
+    held_.insert(held_.end(), without_room_.begin(), without_room_.end());
+    without_room_.clear();
     login_at_ms_ = now_ms();
     lost_at_ms_ = login_at_ms_;
 }
@@ -692,6 +895,8 @@ void LunFile::try_login() {
         iscsi_set_timeout(iscsi_, 0);
         ++stats_.reconnects;
         log_line("session is back");
+        begin_rewriting();
+        if (rewriting_now_) return;
     } else {
         // Another LUN or a smaller one: what the file system thinks it has is not there.
         log_line("LUN {} is gone from {}: every request fails from now on", facts_.identity.key(), options_.path.url());
@@ -715,9 +920,10 @@ std::string LunFile::xattr(std::string_view name) const {
     if (name == "user.umbra.stats") {
         return fmt::format(
             "reads={} read_bytes={} writes={} written_bytes={} flushes={} unmaps={} zeroes={} retries={} errors={} "
-            "reconnects={} in_flight={} lost={}",
+            "reconnects={} in_flight={} lost={} unflushed={} own_flushes={} rewritten={}",
             stats_.reads, stats_.read_bytes, stats_.writes, stats_.written_bytes, stats_.flushes, stats_.unmaps,
-            stats_.zeroes, stats_.retries, stats_.errors, stats_.reconnects, in_flight_, lost_ ? 1 : 0);
+            stats_.zeroes, stats_.retries, stats_.errors, stats_.reconnects, in_flight_, lost_ ? 1 : 0,
+            unflushed_.next() - unflushed_.first(), stats_.own_flushes, stats_.rewritten);
     }
     return {};
 }
