@@ -58,6 +58,7 @@ ArrayModel::ArrayModel(env::Environment env, std::unique_ptr<lun::Backend> backe
     : env_(env),
       backend_(std::move(backend)),
       options_(std::move(options)),
+      run_id_(env.random.guid()),
       changes_(env.executor),
       changed_(env.executor),
       work_(env.executor) {}
@@ -354,6 +355,7 @@ void ArrayModel::refresh_identity(Lun& lun) {
     identity->serial = lun.record.serial;
     identity->flags = lun.record.flags;
     identity->write_protected = lun.record.write_protected;
+    identity->content_generation = lun.record.content_generation;
     lun.identity = std::move(identity);
 }
 
@@ -567,6 +569,7 @@ Task<Result<LunView>> ArrayModel::resize_lun(LunRef ref, uint64_t size_bytes, bo
     }
     LunRecord record = lun->record;
     ++record.generation;
+    if (size_bytes < before) ++record.content_generation;
     lun::MetaBatch batch;
     put(batch, record);
     UMBRA_CO_TRY(co_await backend_->resize(record.volume, size_bytes, std::move(batch)));

@@ -106,6 +106,7 @@ public:
 
     // Presentation.
     const ProductStrings& product() const override { return options_.product; }
+    const base::Guid& run_id() const override { return run_id_; }
     std::vector<std::string> targets_for(const std::string& initiator) const override;
     bool has_target(const std::string& target_iqn) const override;
     std::vector<PresentedLun> luns(const std::string& target_iqn, const std::string& initiator) const override;
@@ -186,6 +187,7 @@ private:
     env::Environment env_;
     std::unique_ptr<lun::Backend> backend_;
     ModelOptions options_;
+    const base::Guid run_id_;
     bool closing_ = false;
 
     ArrayRecord head_;

@@ -446,8 +446,12 @@ TEST_F(ModelTest, AttributesHaveLimits) {
 
 TEST_F(ModelTest, ShrinkingIsForced) {
     create("db");
+    mask("db", kHostA);
     EXPECT_EQ(run(model_->resize_lun(LunRef::name("db"), 128 * kMiB, false)).error().code, Code::kBadState);
     EXPECT_TRUE(run(model_->resize_lun(LunRef::name("db"), 128 * kMiB, true)));
+    const auto presented = model_->lun(model_->default_target(), kHostA, 1);
+    ASSERT_TRUE(presented);
+    EXPECT_EQ(presented->identity->content_generation, 2u);
     restart();
     EXPECT_EQ(get("db").size_bytes, 128 * kMiB);
 }
@@ -478,7 +482,15 @@ TEST_F(ModelTest, ResyncReplacesContentAndNothingElse) {
     EXPECT_EQ(after.size_bytes, 256 * kMiB);
     ASSERT_EQ(listener_.attentions.size(), 1u);
     EXPECT_EQ(listener_.attentions[0].second, UnitAttentionCause::kCapacityChanged);
+    const auto content = [&] {
+        const auto lun = model_->lun(model_->default_target(), kHostA, 1);
+        return lun ? lun->identity->content_generation : 0;
+    };
+    EXPECT_EQ(content(), 2u);
+    const base::Guid run_before = model_->run_id();
     restart();
+    EXPECT_NE(model_->run_id(), run_before);
+    EXPECT_EQ(content(), 2u) << "who comes back after a restart must see that the content is another";
     EXPECT_EQ(model_->get_task(task->id)->state, TaskState::kDone);
     EXPECT_EQ(get("db@before-resync-1").size_bytes, 512 * kMiB);
     // Back again, from what was kept.

@@ -24,6 +24,7 @@ struct LunIdentity {
     std::string serial;               ///< unit serial number, page 80
     uint32_t flags = 0;
     bool write_protected = false;
+    uint64_t content_generation = 1;  ///< another one: the content was replaced as a whole
 };
 
 struct PresentedLun {
@@ -69,6 +70,9 @@ class Presentation {
 public:
     virtual ~Presentation() = default;
     virtual const ProductStrings& product() const = 0;
+    /// Of the array's present run. While it is the same, every acknowledged write is there; with another, those that no
+    /// flush followed may be lost.
+    virtual const base::Guid& run_id() const = 0;
     /// Targets on which `initiator` may see at least one LUN, and the default target.
     virtual std::vector<std::string> targets_for(const std::string& initiator) const = 0;
     virtual bool has_target(const std::string& target_iqn) const = 0;

@@ -18,6 +18,7 @@ namespace {
 // Every value begins with its kind and version, so that a value under a wrong key does not decode.
 enum class Kind : uint16_t { kArray = 1, kTarget = 2, kLun = 3, kTask = 4, kEvent = 5 };
 constexpr uint16_t kVersion = 1;
+constexpr uint16_t kLunVersion = 2;  // 1 had no content generation; it is still read
 
 std::string_view kind_name(Kind kind) {
     switch (kind) {
@@ -35,10 +36,14 @@ std::string_view kind_name(Kind kind) {
     return "unknown";
 }
 
+constexpr uint16_t newest(Kind kind) {
+    return kind == Kind::kLun ? kLunVersion : kVersion;
+}
+
 Encoder begin(Kind kind) {
     Encoder out;
     out.put(static_cast<uint16_t>(kind));
-    out.put(kVersion);
+    out.put(newest(kind));
     return out;
 }
 
@@ -46,16 +51,17 @@ std::string finish(Encoder& out) {
     return std::string(base::as_text(out.bytes()));
 }
 
-Result<Decoder> open(Kind kind, std::string_view value) {
+Result<Decoder> open(Kind kind, std::string_view value, uint16_t* version_found = nullptr) {
     Decoder in(base::as_bytes(value));
     const auto found = in.get<uint16_t>();
     const auto version = in.get<uint16_t>();
+    if (version_found != nullptr) *version_found = version;
     if (!in.ok() || found != static_cast<uint16_t>(kind)) {
         return fail(Code::kCorrupt, fmt::format("this is no {} record", kind_name(kind)));
     }
-    if (version != kVersion) {
+    if (version < kVersion || version > newest(kind)) {
         return fail(Code::kVersion, fmt::format("{} record of version {}; this program knows version {}",
-                                                kind_name(kind), version, kVersion));
+                                                kind_name(kind), version, newest(kind)));
     }
     return in;
 }
@@ -172,11 +178,13 @@ std::string encode(const LunRecord& record) {
         out.put_string(target);
         out.put(number);
     }
+    out.put(record.content_generation);
     return finish(out);
 }
 
 Result<LunRecord> decode_lun(std::string_view value) {
-    UMBRA_ASSIGN(Decoder in, open(Kind::kLun, value));
+    uint16_t version = 0;
+    UMBRA_ASSIGN(Decoder in, open(Kind::kLun, value, &version));
     LunRecord record;
     record.id = get_guid(in);
     const auto kind = in.get<uint8_t>();
@@ -205,6 +213,7 @@ Result<LunRecord> decode_lun(std::string_view value) {
         std::string target = in.get_string();
         record.numbers[std::move(target)] = in.get<uint16_t>();
     }
+    if (version >= 2) record.content_generation = in.get<uint64_t>();
     UMBRA_TRY(close(Kind::kLun, in));
     if (kind < 1 || kind > 3) return fail(Code::kCorrupt, "LUN record of an unknown kind of LUN");
     record.kind = static_cast<LunKind>(kind);

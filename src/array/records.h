@@ -49,6 +49,7 @@ struct LunRecord {
     bool write_protected = false;
     int64_t created_unix_ms = 0;
     uint64_t generation = 1;
+    uint64_t content_generation = 1;  ///< grows when the content is replaced: a resynchronisation, a shrinking
     std::map<std::string, std::string> attributes;
     std::vector<MaskRecord> masks;
     std::map<std::string, uint16_t> numbers;  ///< target -> LUN number; kept when the mask goes

@@ -24,6 +24,7 @@ LunRecord sample_lun() {
     record.write_protected = true;
     record.created_unix_ms = -5;
     record.generation = 9;
+    record.content_generation = 4;
     record.attributes = {{"vss.set", "x"}, {"a", "b"}};
     record.masks = {{"*", "iqn.2026-01.internal.umbra:t"}, {"iqn.2026-01.a:b", "iqn.2026-01.internal.umbra:t"}};
     record.numbers = {{"iqn.2026-01.internal.umbra:t", 12}};
@@ -60,10 +61,20 @@ TEST(Records, EveryTruncationAndExtraByteIsRefused) {
 TEST(Records, AnotherKindOrVersionIsRefused) {
     std::string value = encode(sample_lun());
     EXPECT_EQ(decode_task(value).error().code, Code::kCorrupt);
-    value[2] = 2;  // version, little-endian
+    value[2] = 3;  // version, little-endian
     const auto decoded = decode_lun(value);
     ASSERT_FALSE(decoded);
     EXPECT_EQ(decoded.error().code, Code::kVersion);
+}
+
+TEST(Records, ALunOfVersionOneHasTheFirstContent) {
+    LunRecord record = sample_lun();
+    std::string value = encode(record);
+    value.resize(value.size() - 8);
+    value[2] = 1;
+    record.content_generation = 1;
+    EXPECT_EQ(decode_lun(value).value(), record);
+    EXPECT_FALSE(decode_lun(value + std::string(8, '\0')));
 }
 
 TEST(Records, AHugeCountDoesNotAllocate) {
@@ -72,7 +83,7 @@ TEST(Records, AHugeCountDoesNotAllocate) {
     record.masks.clear();
     record.numbers.clear();
     std::string value = encode(record);
-    value.replace(value.size() - 12, 4, "\xff\xff\xff\xff", 4);  // the count of attributes
+    value.replace(value.size() - 20, 4, "\xff\xff\xff\xff", 4);  // the count of attributes
     EXPECT_EQ(decode_lun(value).error().code, Code::kCorrupt);
 }
 

@@ -218,6 +218,7 @@ Task<void> ArrayModel::run_resync(TaskEntry* task, Guid destination, Guid source
     const std::string keep_full = full_name(keep);
     LunRecord record = lun.record;
     ++record.generation;
+    ++record.content_generation;
     TaskRecord done = task->record;
     done.state = TaskState::kDone;
     done.result = "kept the head before it as " + keep_full;

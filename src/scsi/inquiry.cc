@@ -75,17 +75,20 @@ std::vector<std::byte> block_limits() {
     return out;
 }
 
-std::vector<std::byte> umbra_page(const array::LunIdentity& identity) {
+std::vector<std::byte> umbra_page(const array::LunIdentity& identity, const base::Guid& run) {
     constexpr size_t kNameBytes = 128;
     std::vector<std::byte> out(32);
     std::memcpy(out.data(), "UMBRALUN", 8);
-    out[8] = std::byte{1};  // version
+    out[8] = std::byte{2};  // version
     store_be(&out[12], identity.flags);
     std::memcpy(&out[16], identity.id.bytes.data(), identity.id.bytes.size());
     const Bytes name = base::as_bytes(std::string_view(identity.name).substr(0, kNameBytes));
     out.push_back(std::byte{0});
     out.push_back(static_cast<std::byte>(name.size()));
     out.insert(out.end(), name.begin(), name.end());
+    out.insert(out.end(), run.bytes.begin(), run.bytes.end());
+    out.resize(out.size() + 8);
+    store_be(&out[out.size() - 8], identity.content_generation);
     return out;
 }
 
@@ -144,7 +147,7 @@ Response Device::inquiry(const Context& context) const {
             body[2] = std::byte{0x02};  // thin
             break;
         case kPageUmbra:
-            body = umbra_page(context.identity);
+            body = umbra_page(context.identity, presentation_.run_id());
             break;
         default:
             return Response::failed(sense::kInvalidFieldInCdb);

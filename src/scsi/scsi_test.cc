@@ -169,6 +169,16 @@ TEST_F(ScsiTest, VitalProductData) {
     EXPECT_EQ(base::as_text(base::Bytes(own.data).subspan(4, 8)), "UMBRALUN");
     EXPECT_EQ(base::load_be<uint32_t>(&own.data[16]), array::kLunHidden | array::kLunShadowCopy);
     EXPECT_TRUE(std::equal(&own.data[20], &own.data[36], harness.presentation.at(1).identity->id.bytes.begin()));
+    // And which run of the array this is, and which content: both behind the name.
+    const size_t name = std::to_integer<size_t>(own.data[37]);
+    ASSERT_EQ(own.data.size(), 38 + name + 24);
+    EXPECT_EQ(own.data[12], std::byte{2});
+    EXPECT_TRUE(std::equal(&own.data[38 + name], &own.data[54 + name], harness.presentation.run_id().bytes.begin()));
+    harness.presentation.at(1).identity->content_generation = 0x0102030405060708;
+    harness.presentation.restart();
+    const auto later = page(0xc0);
+    EXPECT_FALSE(std::equal(&own.data[38 + name], &own.data[54 + name], &later.data[38 + name]));
+    EXPECT_EQ(base::load_be<uint64_t>(&later.data[54 + name]), 0x0102030405060708u);
     // What the limits page says is what the commands accept.
     const auto limits = page(0xb0);
     EXPECT_EQ(base::load_be<uint32_t>(&limits.data[8]), kMaxTransferBlocks);

@@ -49,7 +49,10 @@ public:
     std::map<base::Guid, std::string>& reservation_records() { return reservations_; }
     void fail_saving(bool fail) { fail_saving_ = fail; }
 
+    void restart() { run_id_ = base::Guid::from_random(++runs_, 0); }
+
     const array::ProductStrings& product() const override { return product_; }
+    const base::Guid& run_id() const override { return run_id_; }
     std::vector<std::string> targets_for(const std::string&) const override { return {kTarget}; }
     bool has_target(const std::string& target_iqn) const override { return target_iqn == kTarget; }
     std::vector<array::PresentedLun> luns(const std::string& target_iqn, const std::string& initiator) const override {
@@ -89,6 +92,8 @@ private:
     }
 
     array::ProductStrings product_;
+    uint64_t runs_ = 1;
+    base::Guid run_id_ = base::Guid::from_random(1, 0);
     std::map<uint16_t, Lun> luns_;
     std::vector<array::PresentationListener*> listeners_;
     std::map<uint64_t, array::SessionInfo> sessions_;
