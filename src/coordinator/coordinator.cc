@@ -70,6 +70,12 @@ Answer<> Coordinator::save(const SetRecord& set) {
     return save(std::move(change));
 }
 
+Answer<> Coordinator::save(const Intent& intent) {
+    StateChange change;
+    change.put_intents.push_back(intent);
+    return save(std::move(change));
+}
+
 // --- Operations ------------------------------------------------------------------------------------------------------
 
 OperationPtr Coordinator::new_operation(std::string kind) {

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -134,6 +135,7 @@ private:
     env::Instant deadline(env::Duration limit) const { return environment_.executor.now() + limit; }
     Answer<> save(StateChange change);
     Answer<> save(const SetRecord& set);
+    Answer<> save(const Intent& intent);
     OperationPtr new_operation(std::string kind);
     /// `work` is called once, at once; what it returns runs in the background.
     OperationPtr start_operation(std::string kind, const std::function<env::Task<Answer<ComCode>>(OperationPtr)>& work);
@@ -208,7 +210,20 @@ private:
     env::Task<Answer<>> write_identities(Intent intent);
     env::Task<Answer<>> write_identity(Intent::Destination destination, uint32_t flags);
     env::Task<void> give_back(Intent intent, bool mount);
+    env::Task<Answer<AsyncReply>> start_resync(Provider* provider, Intent intent);
     env::Task<Answer<ComCode>> resume_recovery(OperationPtr operation, Intent intent);
+    /// One attempt to have the array copy, or to find that it does. nullopt: nothing certain is known, ask again.
+    env::Task<std::optional<Answer<ComCode>>> copy_again(OperationPtr operation, Intent intent);
+    /// Destinations that came back on this host since are released.
+    env::Task<Answer<>> take_off(Intent intent);
+    env::Task<Answer<ComCode>> finish_recovery(OperationPtr operation, Intent intent);
+    /// After the provider said that it ended without success: what is known to be as it was goes back into use.
+    /// `known`: the provider's word counts for a single destination. Answers `copied`.
+    env::Task<Answer<ComCode>> settle_failure(Intent intent, Answer<ComCode> copied, bool known);
+    enum class Content { kFormer, kCopy, kUnknown };
+    env::Task<Answer<Content>> look_at(Intent::Destination destination);
+    Answer<ComCode> give_up_recovery(const std::string& why, const Intent& intent);
+    void stays_off(const Intent& intent);
 
     // startup.cc
     env::Task<void> settle_leftovers(State state);

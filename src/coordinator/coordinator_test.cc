@@ -829,8 +829,7 @@ TEST_F(CoordinatorTest, RecoverSetCodesOfResyncLuns) {
     for (const auto& [returned, expected] :
          std::vector<std::pair<ComCode, ComCode>>{{vss::kNotImplemented, vss::kNotImplemented},
                                                   {vss::kProviderVeto, vss::kProviderVeto},
-                                                  {vss::kInsufficientStorage, vss::kInsufficientStorage},
-                                                  {vss::kFalse, vss::kUnexpectedProviderError}}) {
+                                                  {vss::kInsufficientStorage, vss::kInsufficientStorage}}) {
         SCOPED_TRACE(vss::name(returned));
         a.provider.fail["ResyncLuns"] = returned;
         EXPECT_EQ(recover(a, made.xml, made.snapshots).result, expected);

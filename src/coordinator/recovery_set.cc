@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "coordinator/coordinator.h"
 #include "coordinator/session.h"
@@ -10,6 +11,22 @@ namespace umbra::coordinator {
 
 using base::Guid;
 using env::Task;
+
+namespace {
+
+/// Between two attempts to take up a resynchronisation of which nothing certain is known. The first comes soon.
+constexpr env::Duration kLongestPause = std::chrono::minutes(5);
+
+/// The provider's answer leaves open whether anything runs in the array.
+bool in_doubt(const Failure& failure) {
+    return failure.code == vss::kUnexpectedProviderError;
+}
+
+void add_name(std::string* list, const std::string& name) {
+    *list += (list->empty() ? "" : ", ") + name;
+}
+
+}  // namespace
 
 Task<Answer<Coordinator::RecoveryEntry>> Coordinator::add_to_recovery_set(Document document, Guid id,
                                                                           std::string destination, bool original) {
@@ -200,38 +217,43 @@ Task<Answer<OperationPtr>> Coordinator::recover_set(std::vector<RecoveryEntry> e
         }
     }
     uint64_t async = 0;
+    bool asked = false;
     if (result) {
         intent.phase = Intent::Phase::kCopying;
-        StateChange copying;
-        copying.put_intents.push_back(intent);
-        result = save(std::move(copying));
+        result = save(intent);
+        asked = result.has_value();
     }
-    if (result) {
-        std::vector<LunInformation> sources;
-        std::vector<LunInformation> targets;
-        for (const Intent::Destination& one : intent.destinations) {
-            sources.push_back(one.source);
-            targets.push_back(one.target);
-        }
-        Answer<AsyncReply> started =
-            co_await call<AsyncReply>(provider, "ResyncLuns", {}, deadline(options_.call_limit),
-                                      provider->resync_luns(std::move(sources), std::move(targets)));
+    if (asked) {
+        Answer<AsyncReply> started = co_await start_resync(provider, intent);
         if (started) {
             async = started->async;
-            if (async == 0) result = refuse(vss::kUnexpectedProviderError, "ResyncLuns gave no IVssAsync");
         } else {
             result = std::unexpected(started.error());
         }
     }
+    if (!result && asked && in_doubt(result.error())) {
+        // The array may be copying already: nothing of the destinations is used before that is known.
+        events_.warning(EventId::kRecoverResumed,
+                        "it is not known whether the resynchronisation was started: it is taken up again",
+                        {{"provider", provider->info().name}});
+        co_return start_operation(
+            "resync", [this, intent](OperationPtr operation) { return resume_recovery(std::move(operation), intent); });
+    }
     if (!result) {
+        intent.destinations.resize(released);
+        intent.phase = Intent::Phase::kReleasing;
+        bool free_to_use = true;
         if (released == 0) {
             StateChange drop;
             drop.erase_intents.push_back(intent.id);
             (void)save(std::move(drop));
-        } else {
-            intent.destinations.resize(released);
-            co_await give_back(intent, true);
+        } else if (asked) {
+            // A kill after the mount must not lead to another ResyncLuns.
+            Answer<> saved = save(intent);
+            free_to_use = saved.has_value();
         }
+        if (released != 0 && free_to_use) co_await give_back(intent, true);
+        if (!free_to_use) stays_off(intent);
         resync_running_ = false;
         // The page gives this code no place among RecoverSet's own: it comes through the async.
         if (result.error().code != vss::kInsufficientStorage) co_return std::unexpected(result.error());
@@ -244,6 +266,22 @@ Task<Answer<OperationPtr>> Coordinator::recover_set(std::vector<RecoveryEntry> e
     co_return start_operation("resync", [this, intent, async](OperationPtr operation) {
         return run_recovery(std::move(operation), intent, async);
     });
+}
+
+Task<Answer<AsyncReply>> Coordinator::start_resync(Provider* provider, Intent intent) {
+    std::vector<LunInformation> sources;
+    std::vector<LunInformation> targets;
+    for (const Intent::Destination& one : intent.destinations) {
+        sources.push_back(one.source);
+        targets.push_back(one.target);
+    }
+    Answer<AsyncReply> started =
+        co_await call<AsyncReply>(provider, "ResyncLuns", {}, deadline(options_.call_limit),
+                                  provider->resync_luns(std::move(sources), std::move(targets)));
+    if (started && started->async == 0) {
+        co_return refuse(vss::kUnexpectedProviderError, "ResyncLuns gave no IVssAsync");
+    }
+    co_return started;
 }
 
 Task<Answer<ComCode>> Coordinator::wait_for_resync(OperationPtr operation, Provider* provider, uint64_t async) {
@@ -262,6 +300,9 @@ Task<Answer<ComCode>> Coordinator::wait_for_resync(OperationPtr operation, Provi
         if (!state) co_return std::unexpected(state.error());
         if (state->percent >= 0) operation->percent = static_cast<uint32_t>(std::min(state->percent, 99));
         if (state->result == vss::kAsyncCancelled) co_return vss::kAsyncCancelled;
+        if (state->result == vss::kUnexpected) {
+            co_return refuse(vss::kUnexpectedProviderError, "the provider cannot say how the resynchronisation ended");
+        }
         if (vss::failed(state->result)) {
             ProviderReply reply;
             reply.code = state->result;
@@ -278,34 +319,42 @@ Task<Answer<ComCode>> Coordinator::run_recovery(OperationPtr operation, Intent i
     Answer<ComCode> copied = co_await wait_for_resync(operation, provider, async);
     co_await provider->release_async(async);
     if (stopping_ && !copied) co_return vss::kAsyncCancelled;  // of this object; the journal keeps the work
-    if (!copied && copied.error().code == vss::kUnexpectedProviderError) {
+    if (!copied && in_doubt(copied.error())) {
         // The surrogate died or lost its object; the copy in the array may go on. The journal says what to do.
         events_.warning(EventId::kRecoverResumed,
-                        "the provider was lost during a resynchronisation: it is started again",
+                        "the provider was lost during a resynchronisation: it is taken up again",
                         {{"provider", provider->info().name}});
         co_return co_await resume_recovery(operation, intent);
     }
     if (!copied || *copied == vss::kAsyncCancelled) {
-        // The destination is wholly as it was: back into use with it.
-        co_await give_back(intent, true);
-        resync_running_ = false;
-        if (!copied) {
-            events_.error(EventId::kRecoverFailed, "the resynchronisation failed: " + copied.error().message,
-                          {{"code", vss::name(copied.error().code)},
-                           {"remedy", "the destination is as it was; see the provider's entry"}});
-        }
-        co_return copied;
+        // A provider that failed over one LUN has left it as it was; of several, some may be done.
+        co_return co_await settle_failure(std::move(intent), std::move(copied), true);
     }
+    co_return co_await finish_recovery(std::move(operation), std::move(intent));
+}
+
+Task<Answer<ComCode>> Coordinator::finish_recovery(OperationPtr operation, Intent intent) {
     operation->step = "identities";
     intent.phase = Intent::Phase::kIdentities;
-    StateChange change;
-    change.put_intents.push_back(intent);
-    (void)save(std::move(change));
+    Answer<> saved = save(intent);
+    if (!saved) {
+        stays_off(intent);
+        resync_running_ = false;
+        co_return std::unexpected(saved.error());
+    }
     Answer<> written = co_await write_identities(intent);
     co_await give_back(intent, written.has_value());
     resync_running_ = false;
     if (!written) co_return std::unexpected(written.error());
     co_return vss::kAsyncFinished;
+}
+
+void Coordinator::stays_off(const Intent& intent) {
+    std::string disks;
+    for (const Intent::Destination& destination : intent.destinations) add_name(&disks, destination.target.key());
+    events_.error(EventId::kRecoverFailed,
+                  "the destinations of a resynchronisation stay off this host: their journal cannot be written",
+                  {{"luns", disks}, {"remedy", "make room for the host's state, then restart umbra-hostd"}});
 }
 
 Task<Answer<>> Coordinator::write_identities(Intent intent) {
@@ -379,69 +428,191 @@ Task<void> Coordinator::give_back(Intent intent, bool mount) {
             fmt::format("{} could not be taken into use again: {}", destination.disk, back.error().text()),
             {{"lun", destination.target.key()}, {"remedy", "attach and mount it by hand, or restart umbra-hostd"}});
     }
-    if (!complete && intent.phase != Intent::Phase::kIdentities) {
-        // Nothing was copied: the next start only gives the disks back.
-        intent.phase = Intent::Phase::kReleasing;
-        StateChange later;
-        later.put_intents.push_back(intent);
-        (void)save(std::move(later));
-        co_return;
-    }
-    if (!complete) co_return;
+    if (!complete) co_return;  // the next start does it
     StateChange change;
     change.erase_intents.push_back(intent.id);
     (void)save(std::move(change));
 }
 
-Task<Answer<ComCode>> Coordinator::resume_recovery(OperationPtr operation, Intent intent) {
+Task<Answer<Coordinator::Content>> Coordinator::look_at(Intent::Destination destination) {
+    auto disk = co_await host_.reacquire_disk(destination.released, false);
+    if (!disk) co_return refuse(disk.error());
+    auto signature = co_await host_.read_signature(disk->device);
+    if (!signature) co_return refuse(signature.error());
+    auto flags = co_await host_.read_lun_flags(disk->device);
+    if (!flags) co_return refuse(flags.error());
+    if (*signature != destination.former || (flags->flags & host::kFlagShadowCopy) != 0) co_return Content::kCopy;
+    // Only a GPT carries the mark that would be there if the content were the shadow copy's.
+    if (flags->place != host::FlagPlace::kOnDisk) co_return Content::kUnknown;
+    co_return Content::kFormer;
+}
+
+Task<Answer<ComCode>> Coordinator::settle_failure(Intent intent, Answer<ComCode> copied, bool known) {
+    known = known && intent.destinations.size() == 1;
+    intent.phase = Intent::Phase::kFailed;
+    Answer<> saved = save(intent);
+    if (!saved) {
+        stays_off(intent);
+        resync_running_ = false;
+        co_return copied;
+    }
+    std::string former;
+    std::string copy;
+    std::string unknown;
+    bool complete = true;
+    for (const Intent::Destination& destination : intent.destinations) {
+        Answer<Content> content = co_await look_at(destination);
+        bool mount = false;
+        if (!content) {
+            complete = false;
+        } else if (*content == Content::kCopy) {
+            // Without the shadow copy's flags, and no second disk with its identity.
+            Answer<> written = co_await write_identity(destination, 0);
+            if (!written) complete = false;
+            add_name(&copy, destination.disk);
+        } else if (*content == Content::kFormer || known) {
+            mount = true;
+            add_name(&former, destination.disk);
+        } else {
+            add_name(&unknown, destination.disk);
+        }
+        base::Result<host::Disk> back = base::fail(base::Code::kUnavailable, content ? "" : content.error().message);
+        if (content) back = co_await host_.reacquire_disk(destination.released, mount);
+        if (back) continue;
+        complete = false;
+        events_.error(
+            EventId::kRecoverFailed,
+            fmt::format("{} could not be taken into use again: {}", destination.disk, back.error().message),
+            {{"lun", destination.target.key()}, {"remedy", "attach and mount it by hand, or restart umbra-hostd"}});
+    }
+    if (complete) {
+        StateChange change;
+        change.erase_intents.push_back(intent.id);
+        (void)save(std::move(change));
+    }
+    resync_running_ = false;
+    const bool as_before = complete && copy.empty() && unknown.empty();
+    if (!copied || !as_before) {
+        std::map<std::string, std::string> fields;
+        fields["code"] = vss::name(copied ? *copied : copied.error().code);
+        if (!former.empty()) fields["as it was"] = former;
+        if (!copy.empty()) fields["shadow copy's content"] = copy;
+        if (!unknown.empty()) fields["as it was or the shadow copy's"] = unknown;
+        fields["remedy"] = as_before
+                               ? "the destination is as it was; see the provider's entry"
+                               : "only what is known to be as it was is mounted again; each of the others is wholly as "
+                                 "it was or wholly the shadow copy: see the provider's entry and look before you mount "
+                                 "it, or run the resynchronisation again";
+        events_.error(
+            EventId::kRecoverFailed,
+            "the resynchronisation " + (copied ? std::string("was cancelled") : "failed: " + copied.error().message),
+            std::move(fields));
+    }
+    co_return copied;
+}
+
+Task<Answer<>> Coordinator::take_off(Intent intent) {
+    auto disks = co_await host_.list_disks();
+    if (!disks) co_return refuse(disks.error());
+    const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(options_.release_patience);
+    for (const Intent::Destination& destination : intent.destinations) {
+        const auto disk = std::ranges::find_if(
+            *disks, [&](const host::Disk& one) { return one.lun.key() == destination.target.key(); });
+        if (disk == disks->end()) continue;
+        // After a reboot it may have been attached and mounted before this service started.
+        auto released = co_await host_.release_disk(disk->device, patience);
+        if (!released) co_return refuse(vss::kProviderVeto, disk->device + ": " + released.error().text());
+    }
+    co_return Answer<>();
+}
+
+Task<std::optional<Answer<ComCode>>> Coordinator::copy_again(OperationPtr operation, Intent intent) {
+    Answer<> off = co_await take_off(intent);
+    if (!off) {
+        operation->message = "the destination cannot be taken out of use: " + off.error().message;
+        co_return std::nullopt;
+    }
     Provider* provider = providers_.find(intent.provider);
+    if (provider == nullptr) {
+        operation->message = "the provider is not registered any more";
+        co_return std::nullopt;
+    }
+    Answer<AsyncReply> started = co_await start_resync(provider, intent);
+    if (!started) {
+        operation->message = started.error().message;
+        // Any other refusal may mean that the array still copies for an earlier call.
+        const ComCode code = started.error().code;
+        if (code != vss::kInsufficientStorage && code != vss::kNotImplemented) co_return std::nullopt;
+        co_return std::optional<Answer<ComCode>>(std::unexpected(started.error()));
+    }
+    operation->message.clear();
+    Answer<ComCode> copied = co_await wait_for_resync(operation, provider, started->async);
+    co_await provider->release_async(started->async);
+    if (!copied && in_doubt(copied.error())) {
+        operation->message = copied.error().message;
+        co_return std::nullopt;
+    }
+    co_return std::optional<Answer<ComCode>>(std::move(copied));
+}
+
+Task<Answer<ComCode>> Coordinator::resume_recovery(OperationPtr operation, Intent intent) {
     if (intent.phase == Intent::Phase::kReleasing) {
         co_await give_back(intent, true);
         resync_running_ = false;
         co_return vss::kAsyncCancelled;
     }
-    if (intent.phase == Intent::Phase::kCopying) {
-        std::vector<LunInformation> sources;
-        std::vector<LunInformation> targets;
-        for (const Intent::Destination& one : intent.destinations) {
-            sources.push_back(one.source);
-            targets.push_back(one.target);
-        }
-        Answer<ComCode> copied = refuse(vss::kProviderNotRegistered, "the provider is not registered any more");
-        if (provider != nullptr) {
-            Answer<AsyncReply> started =
-                co_await call<AsyncReply>(provider, "ResyncLuns", {}, deadline(options_.call_limit),
-                                          provider->resync_luns(std::move(sources), std::move(targets)));
-            if (started && started->async != 0) {
-                copied = co_await wait_for_resync(operation, provider, started->async);
-                co_await provider->release_async(started->async);
-            } else {
-                copied = refuse(started ? vss::kUnexpectedProviderError : started.error().code,
-                                started ? "ResyncLuns gave no IVssAsync" : started.error().message);
-            }
-        }
-        if (stopping_ && !copied) co_return vss::kAsyncCancelled;
-        if (!copied || *copied == vss::kAsyncCancelled) {
-            events_.error(EventId::kRecoverFailed,
-                          "an interrupted resynchronisation could not be taken up again: " +
-                              (copied ? std::string("cancelled") : copied.error().message),
-                          {{"remedy",
-                            "each destination is wholly as it was or wholly the shadow copy: look before you "
-                            "mount it, or run the resynchronisation again"}});
-            co_await give_back(intent, false);
-            resync_running_ = false;
-            co_return copied;
-        }
-        intent.phase = Intent::Phase::kIdentities;
-        StateChange change;
-        change.put_intents.push_back(intent);
-        (void)save(std::move(change));
+    if (intent.phase == Intent::Phase::kFailed) {
+        Answer<ComCode> before = refuse(vss::kProviderVeto, "it had ended before this service was restarted");
+        co_return co_await settle_failure(std::move(intent), std::move(before), false);
     }
-    Answer<> written = co_await write_identities(intent);
-    co_await give_back(intent, written.has_value());
+    if (intent.phase == Intent::Phase::kIdentities) {
+        co_return co_await finish_recovery(std::move(operation), std::move(intent));
+    }
+    env::Duration pause = options_.poll_interval;
+    bool told = false;
+    for (;;) {
+        std::optional<Answer<ComCode>> ended = co_await copy_again(operation, intent);
+        if (stopping_ && !(ended && ended->has_value())) co_return vss::kAsyncCancelled;
+        if (ended && ended->has_value() && **ended == vss::kAsyncFinished) {
+            co_return co_await finish_recovery(std::move(operation), std::move(intent));
+        }
+        if (ended) co_return co_await settle_failure(std::move(intent), std::move(*ended), false);
+        if (operation->cancel_requested) co_return give_up_recovery(operation->message, intent);
+        if (!std::exchange(told, true)) {
+            events_.error(EventId::kRecoverFailed,
+                          "an interrupted resynchronisation cannot be taken up again yet: " + operation->message,
+                          {{"remedy",
+                            "its destinations stay off this host until it can; it is tried again. Cancel its task to "
+                            "give it up"}});
+        }
+        operation->step = "waiting to take it up again";
+        const env::Instant until = environment_.executor.now() + pause;
+        while (environment_.executor.now() < until && !stopping_ && !operation->cancel_requested) {
+            co_await env::sleep_for(environment_.executor, options_.poll_interval);
+        }
+        pause = std::min(pause * 2, kLongestPause);
+        if (stopping_) co_return vss::kAsyncCancelled;
+    }
+}
+
+Answer<ComCode> Coordinator::give_up_recovery(const std::string& why, const Intent& intent) {
+    std::string luns;
+    std::string mounts;
+    for (const Intent::Destination& destination : intent.destinations) {
+        add_name(&luns, destination.target.key());
+        for (const auto& mount : destination.released.mounts) add_name(&mounts, mount.mount_point);
+    }
+    events_.error(EventId::kRecoverFailed, "a resynchronisation was given up, how it ended is not known: " + why,
+                  {{"luns", luns},
+                   {"mount points", mounts},
+                   {"remedy",
+                    "the destinations stay off this host. The array may still copy: wait until umbra task list shows "
+                    "no resync of them, then attach them and look before you mount them"}});
+    StateChange change;
+    change.erase_intents.push_back(intent.id);
+    (void)save(std::move(change));
     resync_running_ = false;
-    if (!written) co_return std::unexpected(written.error());
-    co_return vss::kAsyncFinished;
+    return refuse(vss::kUnexpectedProviderError, "given up, how it ended is not known: " + why);
 }
 
 }  // namespace umbra::coordinator

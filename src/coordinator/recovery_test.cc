@@ -54,6 +54,31 @@ struct World {
         Answer<OperationPtr> operation = run(executor, one->recover_set(0));
         return operation ? host.wait(*operation) : operation.error().code;
     }
+    /// RecoverSet's operation; nullptr when it failed at once.
+    OperationPtr begin_recovery(const std::string& xml, const std::vector<Guid>& snapshots) {
+        SessionPtr one = a.open();
+        EXPECT_TRUE(one->initialize_for_restore(xml));
+        for (const Guid& snapshot : snapshots) {
+            EXPECT_TRUE(run(executor, one->add_snapshot_to_recovery_set(snapshot, 0, {})));
+        }
+        Answer<OperationPtr> operation = run(executor, one->recover_set(0));
+        return operation ? *operation : nullptr;
+    }
+    void pass(env::Duration time) {
+        struct Sleep {
+            static env::Task<void> go(env::Executor& executor, env::Duration time) {
+                co_await env::sleep_for(executor, time);
+            }
+        };
+        run(executor, Sleep::go(executor, time));
+    }
+    /// The destination is back with `content`, its own identity and none of the copy's flags.
+    void expect_recovered(const std::string& content, const Guid& former) {
+        expect_source_untouched();
+        EXPECT_EQ(array.find(kDb)->content, content);
+        EXPECT_EQ(db()->disk.signature.gpt_guid, former);
+        EXPECT_FALSE(array.replaced_in_use);
+    }
     host::testing::FakeHost::FakeDisk* db() { return a.fake.find(host::testing::fake_lun(kDb)); }
 
     void expect_source_untouched() {
@@ -170,6 +195,163 @@ TEST(Kill, ResynchronisationEndsWholeAndMounted) {
         }
         return survived;
     });
+}
+
+TEST(Kill, ACopyThatOutlivesTheServiceIsTakenUpAgain) {
+    for_each_kill([](int kill_at) {
+        World world;
+        Guid snapshot;
+        const std::string xml = world.create(world.a, kTransportable, &snapshot);
+        world.array.find(kDb)->content = "db 2";
+        const Guid former = world.db()->disk.signature.gpt_guid;
+        world.a.provider.polls_until_done = 12;
+        const size_t before = world.a.provider.count("ResyncLuns");
+        world.a.kill.kill_at = world.a.kill.calls + kill_at;
+        (void)world.recover(world.a, xml, snapshot);
+        const bool survived = !world.a.kill.dead;
+        const bool begun = world.a.provider.count("ResyncLuns") > before;
+        world.a.restart();
+        world.a.wait_all();
+        const bool copied = begun || world.array.find(kDb)->content == "db 1";
+        world.expect_recovered(copied ? "db 1" : "db 2", former);
+        return survived;
+    });
+}
+
+TEST(Kill, AFailedResynchronisationIsSettledWithoutAnotherCopy) {
+    for_each_kill([](int kill_at) {
+        World world;
+        Guid snapshot;
+        const std::string xml = world.create(world.a, kTransportable, &snapshot);
+        world.array.find(kDb)->content = "db 2";
+        const Guid former = world.db()->disk.signature.gpt_guid;
+        world.a.provider.resync_result = vss::kProviderVeto;
+        world.a.kill.kill_at = world.a.kill.calls + kill_at;
+        (void)world.recover(world.a, xml, snapshot);
+        const bool survived = !world.a.kill.dead;
+        world.a.restart();
+        world.a.wait_all();
+        world.expect_recovered("db 2", former);
+        return survived;
+    });
+}
+
+// --- A resynchronisation of which something is not known -----------------------------------------------------------
+
+class DoubtTest : public ::testing::Test {
+protected:
+    void SetUp() override {
+        xml = world.create(world.a, kTransportable, &snapshot);
+        ASSERT_NE(xml, "");
+        former = world.db()->disk.signature.gpt_guid;
+        world.array.find(kDb)->content = "db 2";
+        world.a.provider.polls_until_done = 12;
+    }
+    World world;
+    std::string xml;
+    Guid snapshot;
+    Guid former;
+};
+
+TEST_F(DoubtTest, NothingIsMountedWhenTheAnswerOfResyncLunsIsLost) {
+    world.a.provider.lose_reply.insert("ResyncLuns");
+    OperationPtr operation = world.begin_recovery(xml, {snapshot});
+    ASSERT_TRUE(operation);
+    EXPECT_TRUE(world.db()->volumes[0].second.mounts.empty());
+    EXPECT_EQ(world.a.wait(operation), vss::kAsyncFinished);
+    world.expect_recovered("db 1", former);
+}
+
+TEST_F(DoubtTest, ALostProviderIsAskedUntilItsCopyHasEnded) {
+    OperationPtr operation = world.begin_recovery(xml, {snapshot});
+    ASSERT_TRUE(operation);
+    world.pass(std::chrono::seconds(1));
+    world.a.provider.restart();
+    EXPECT_EQ(world.a.wait(operation), vss::kAsyncFinished);
+    world.expect_recovered("db 1", former);
+    EXPECT_GT(world.a.provider.count("ResyncLuns"), 2u) << "busy at first";
+}
+
+TEST_F(DoubtTest, AnEndThatTheProviderDoesNotKnowIsFoundOut) {
+    world.a.provider.resync_result = vss::kUnexpected;
+    world.a.provider.polls_until_done = 2;
+    OperationPtr operation = world.begin_recovery(xml, {snapshot});
+    ASSERT_TRUE(operation);
+    world.pass(std::chrono::seconds(5));
+    EXPECT_TRUE(operation->running());
+    EXPECT_TRUE(world.db()->volumes[0].second.mounts.empty());
+    EXPECT_NE(world.a.store.intent_count(), 0u);
+    world.a.provider.resync_result = vss::kAsyncFinished;
+    EXPECT_EQ(world.a.wait(operation), vss::kAsyncFinished);
+    world.expect_recovered("db 1", former);
+}
+
+TEST_F(DoubtTest, OnlyCancelGivesItUpAndNothingIsMounted) {
+    world.a.provider.lose["ResyncLuns"] = "crashed";
+    OperationPtr operation = world.begin_recovery(xml, {snapshot});
+    ASSERT_TRUE(operation);
+    world.pass(std::chrono::hours(3));
+    EXPECT_TRUE(operation->running());
+    EXPECT_LT(world.a.provider.count("ResyncLuns"), 100u);
+    EXPECT_EQ(world.a.coordinator->cancel_operation(operation->id), vss::kOk);
+    EXPECT_EQ(world.a.wait(operation), vss::kUnexpectedProviderError);
+    EXPECT_FALSE(world.db()->attached);
+    EXPECT_EQ(world.a.store.intent_count(), 0u);
+    world.a.restart();
+    EXPECT_FALSE(world.db()->attached) << "it is over";
+}
+
+TEST_F(DoubtTest, ADestinationThatCameBackMountedIsReleasedFirst) {
+    OperationPtr operation = world.begin_recovery(xml, {snapshot});
+    ASSERT_TRUE(operation);
+    world.pass(std::chrono::seconds(1));
+    world.a.kill.dead = true;
+    // As after a reboot that attached and mounted it before the service started.
+    world.db()->attached = true;
+    world.db()->volumes[0].second.mounts = {"/srv/db"};
+    world.db()->held_open = true;
+    world.a.restart();
+    world.pass(std::chrono::seconds(10));
+    EXPECT_NE(world.a.store.intent_count(), 0u);
+    world.db()->held_open = false;
+    world.a.wait_all();
+    world.expect_recovered("db 1", former);
+}
+
+TEST(PartOfARecoverySet, IsNotMountedAndKeepsNoFlags) {
+    World world;
+    constexpr uint64_t kLog = 2;
+    world.array.add_lun(world.a.fake, kLog, "/srv/log", "log 1", host::TableKind::kGpt);
+    SessionPtr one = world.session(world.a, kTransportable);
+    ASSERT_TRUE(run(world.executor, one->start_snapshot_set({})));
+    const Answer<Guid> db = run(world.executor, one->add_to_snapshot_set("/srv/db", {}));
+    const Answer<Guid> log = run(world.executor, one->add_to_snapshot_set("/srv/log", {}));
+    ASSERT_TRUE(db && log);
+    Answer<OperationPtr> made = run(world.executor, one->do_snapshot_set());
+    ASSERT_TRUE(made);
+    ASSERT_EQ(world.a.wait(*made), vss::kAsyncFinished);
+    const std::string xml = *one->save_as_xml();
+    world.array.find(kDb)->content = "db 2";
+    world.array.find(kLog)->content = "log 2";
+    const Guid former = world.db()->disk.signature.gpt_guid;
+    world.a.provider.resync_result = vss::kProviderVeto;
+    world.a.provider.copies_of_failure = 1;
+    OperationPtr operation = world.begin_recovery(xml, {*db, *log});
+    ASSERT_TRUE(operation);
+    EXPECT_EQ(world.a.wait(operation), vss::kProviderVeto);
+    EXPECT_EQ(world.array.find(kDb)->content, "db 1");
+    EXPECT_TRUE(world.db()->volumes[0].second.mounts.empty()) << "half of a set is new";
+    EXPECT_EQ(world.db()->flags, 0u);
+    EXPECT_EQ(world.db()->disk.signature.gpt_guid, former);
+    const auto* other = world.a.fake.find(host::testing::fake_lun(kLog));
+    EXPECT_EQ(world.array.find(kLog)->content, "log 2");
+    EXPECT_EQ(other->volumes[0].second.mounts, std::vector<std::string>{"/srv/log"});
+    EXPECT_EQ(world.a.store.intent_count(), 0u);
+    const EventRecord& event = world.a.store.all_events().back();
+    EXPECT_EQ(event.id, static_cast<uint32_t>(EventId::kRecoverFailed));
+    EXPECT_EQ(event.fields.at("shadow copy's content"), world.db()->disk.device);
+    EXPECT_EQ(event.fields.at("as it was"), other->disk.device);
+    EXPECT_FALSE(world.array.replaced_in_use);
 }
 
 TEST(Kill, DeletionIsFinishedOrNotBegun) {

@@ -324,7 +324,7 @@ base::Result<Intent> decode_intent(base::Bytes bytes) {
     intent.flags = in.get<uint32_t>();
     intent.provider = get_guid(in);
     const uint8_t phase = in.get<uint8_t>();
-    if (phase < 1 || phase > 3) return fail(Code::kCorrupt, "intent of unknown phase " + std::to_string(phase));
+    if (phase < 1 || phase > 4) return fail(Code::kCorrupt, "intent of unknown phase " + std::to_string(phase));
     intent.phase = static_cast<Intent::Phase>(phase);
     intent.recover_flags = in.get<uint32_t>();
     const size_t destinations = in.get_count(100);

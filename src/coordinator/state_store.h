@@ -88,7 +88,12 @@ struct Intent {
                    original == other.original;
         }
     };
-    enum class Phase : uint8_t { kReleasing = 1, kCopying = 2, kIdentities = 3 };
+    enum class Phase : uint8_t {
+        kReleasing = 1,   ///< nothing was asked of the array
+        kCopying = 2,     ///< the array may be copying: nothing of the destinations may be used
+        kIdentities = 3,  ///< copied
+        kFailed = 4,      ///< ended otherwise, and nothing runs any more
+    };
     Phase phase = Phase::kReleasing;
     uint32_t recover_flags = 0;
     std::vector<Destination> destinations;

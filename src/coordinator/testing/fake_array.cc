@@ -267,10 +267,39 @@ void FakeProvider::copy(const std::vector<Pair>& pairs) {
         to.signature = from.signature;
         to.flags = from.flags;
         if (auto* disk = host_.find(to.identity)) {
+            for (const auto& [partition, volume] : disk->volumes) {
+                if (!volume.mounts.empty()) array_.replaced_in_use = true;
+            }
             disk->disk.signature = from.signature;
             disk->flags = from.flags;
         }
     }
+}
+
+void FakeProvider::abandon(uint64_t id) {
+    const auto found = asyncs_.find(id);
+    if (found == asyncs_.end() || found->second.cancelled || found->second.ended) return;
+    for (const Pair& pair : found->second.pairs) array_.running[pair.target] = {pair.source, found->second.polls};
+}
+
+void FakeProvider::restart() {
+    prepared_.clear();
+    for (const auto& [id, async] : asyncs_) abandon(id);
+    asyncs_.clear();
+    state_ = 0;
+}
+
+bool FakeProvider::busy(const std::vector<Pair>& pairs) {
+    bool overwritten = false;
+    for (const Pair& pair : pairs) {
+        const auto found = array_.running.find(pair.target);
+        if (found == array_.running.end()) continue;
+        overwritten = true;
+        if (++found->second.polls < polls_until_done) continue;
+        if (!vss::failed(resync_result)) copy({{found->second.source, found->first}});
+        array_.running.erase(found);
+    }
+    return overwritten;
 }
 
 Task<AsyncReply> FakeProvider::resync_luns(std::vector<LunInformation> sources, std::vector<LunInformation> targets) {
@@ -285,8 +314,18 @@ Task<AsyncReply> FakeProvider::resync_luns(std::vector<LunInformation> sources, 
         }
         async.pairs.push_back({sources[i].key(), targets[i].key()});
     }
-    out.async = next_async_++;
-    asyncs_[out.async] = std::move(async);
+    if (busy(async.pairs)) {
+        out.code = vss::kProviderVeto;
+        co_return out;
+    }
+    const uint64_t id = next_async_++;
+    asyncs_[id] = std::move(async);
+    if (lose_reply.erase("ResyncLuns") != 0) {
+        restart();
+        out.lost = "killed after it had started";
+        co_return out;
+    }
+    out.async = id;
     co_return out;
 }
 
@@ -306,8 +345,10 @@ Task<AsyncState> FakeProvider::query_async(uint64_t id) {
         out.result = vss::kAsyncPending;
         out.percent = async.polls * 100 / polls_until_done;
     } else {
+        async.ended = true;
         out.result = resync_result;
-        if (!vss::failed(resync_result)) copy(async.pairs);
+        if (vss::failed(resync_result)) async.pairs.resize(std::min(async.pairs.size(), copies_of_failure));
+        copy(async.pairs);
     }
     co_return out;
 }
@@ -319,6 +360,8 @@ Task<ProviderReply> FakeProvider::cancel_async(uint64_t id) {
 }
 
 Task<void> FakeProvider::release_async(uint64_t id) {
+    if (kill_ != nullptr && kill_->dead) co_return;
+    abandon(id);
     asyncs_.erase(id);
     co_return;
 }

@@ -46,6 +46,13 @@ public:
     ArrayLun* find(uint64_t tag);
     size_t shadow_count() const;
     std::map<std::string, ArrayLun> luns;  // by key
+    /// Copies that go on although nobody holds their IVssAsync: target key, and what is left to do.
+    struct Copy {
+        std::string source;
+        int polls = 0;
+    };
+    std::map<std::string, Copy> running;
+    bool replaced_in_use = false;  ///< the content of a mounted disk was exchanged
     uint64_t next_tag = 1000;
 };
 
@@ -63,6 +70,7 @@ public:
     std::vector<std::string> calls;           ///< method names in call order
     std::map<std::string, ComCode> fail;      ///< every call of the method returns that, without effect
     std::map<std::string, std::string> lose;  ///< every call of the method is lost
+    std::set<std::string> lose_reply;  ///< the next call of the method takes effect, then its process dies (ResyncLuns)
     std::map<std::string, env::Duration> delay;
     bool ex = true;
     bool supports = true;
@@ -74,15 +82,12 @@ public:
     bool commit_was_frozen = false;
     uint32_t flags_at_commit = 0;
     int polls_until_done = 2;
+    size_t copies_of_failure = 0;  ///< so many pairs are copied all the same when resync_result is a failure
     ComCode resync_result = vss::kAsyncFinished;
     int give_ups = 0;
     size_t count(const std::string& method) const;
     /// The process dies and is started again: what it knew is gone, what the array has stays.
-    void restart() {
-        prepared_.clear();
-        asyncs_.clear();
-        state_ = 0;
-    }
+    void restart();
 
     // --- Provider ---
     const ProviderInfo& info() const override { return info_; }
@@ -121,10 +126,15 @@ private:
         std::vector<Pair> pairs;
         int polls = 0;
         bool cancelled = false;
+        bool ended = false;
     };
     env::Task<ProviderReply> enter(std::string method);
     ProviderReply advance(int from, int to, const base::Guid& set);
     void copy(const std::vector<Pair>& pairs);
+    /// Nobody asks for its end any more; the array goes on.
+    void abandon(uint64_t async);
+    /// What copies without an IVssAsync goes on; true while a target is being overwritten.
+    bool busy(const std::vector<Pair>& pairs);
 
     FakeArray& array_;
     host::testing::FakeHost& host_;

@@ -67,12 +67,14 @@ public:
         UMBRA_CHECK(run(executor_, coordinator->start()).has_value());
     }
     SessionPtr open() { return coordinator->open_session("test"); }
-    /// Waits for an operation; its result.
+    /// Waits for an operation, but not for one of a coordinator that was killed; its result.
     ComCode wait(const OperationPtr& operation) {
         struct Wait {
-            static env::Task<void> go(OperationPtr one) { co_await one->done.wait(); }
+            static env::Task<void> go(env::Executor& executor, OperationPtr one, const KillSwitch& kill) {
+                while (one->running() && !kill.dead) co_await env::sleep_for(executor, std::chrono::milliseconds(1));
+            }
         };
-        run(executor_, Wait::go(operation));
+        run(executor_, Wait::go(executor_, operation, kill));
         return operation->result;
     }
     void wait_all() {
