@@ -39,11 +39,13 @@ bool may_be_unimplemented(std::string_view method) {
 Coordinator::Coordinator(env::Environment environment, host::HostOps& host, StateStore& store,
                          ProviderRegistry& providers, EventLog& events, Options options)
     : environment_(environment),
-      host_(host),
+      host_(environment.executor, host),
       store_(store),
       providers_(providers),
       events_(events),
       options_(std::move(options)),
+      sessions_changed_(environment.executor),
+      stop_signal_(environment.executor),
       background_(environment.executor) {
     options_.freeze_limit = std::min<env::Duration>(options_.freeze_limit, std::chrono::seconds(60));
     options_.commit_window = std::min<env::Duration>(options_.commit_window, std::chrono::seconds(10));
@@ -104,6 +106,7 @@ Task<void> Coordinator::run_operation(OperationPtr operation, Task<Answer<ComCod
         operation->message = result.error().message;
     }
     operation->done.set();
+    operation->wake.notify_all();
 }
 
 OperationPtr Coordinator::find_operation(const base::Guid& id) {
@@ -128,15 +131,8 @@ void Coordinator::release_operation(const base::Guid& id) {
     }
 }
 
-namespace {
-Task<bool> until_done(OperationPtr operation) {
-    co_await operation->done.wait();
-    co_return true;
-}
-}  // namespace
-
 Task<void> Coordinator::wait_operation(OperationPtr operation, env::Instant until) {
-    (void)co_await with_deadline<bool>(environment_.executor, background_, until_done(operation), until);
+    if (operation->running() && !stopping_) (void)co_await operation->wake.wait_until(until);
 }
 
 std::vector<OperationPtr> Coordinator::operations() const {
@@ -183,6 +179,7 @@ Task<Answer<bool>> Coordinator::has_ex(Provider* provider) {
 // --- Sessions --------------------------------------------------------------------------------------------------------
 
 SessionPtr Coordinator::open_session(std::string client) {
+    if (stopping_) return nullptr;
     const base::Guid id = new_id();
     auto session = std::make_shared<Session>(*this, id, std::move(client));
     sessions_[id] = session;
@@ -194,20 +191,31 @@ SessionPtr Coordinator::find_session(const base::Guid& id) {
     return found == sessions_.end() ? nullptr : found->second;
 }
 
-Task<void> Coordinator::close_session(base::Guid id) {
+Task<void> Coordinator::end_session(base::Guid id, bool orderly) {
     const SessionPtr session = find_session(id);
     if (!session) co_return;
     sessions_.erase(id);
-    co_await session->release();
+    ++closing_sessions_;
+    co_await session->release(orderly);
+    --closing_sessions_;
+    sessions_changed_.wake_all();
+}
+
+Task<void> Coordinator::wait_no_session() {
+    while (!sessions_.empty() || closing_sessions_ > 0) co_await sessions_changed_.wait();
 }
 
 Task<void> Coordinator::stop() {
     stopping_ = true;
+    stop_signal_.notify_all();
+    for (const auto& [id, operation] : operations_) operation->wake.notify_all();
     while (!sessions_.empty()) {
         const base::Guid id = sessions_.begin()->first;
-        co_await close_session(id);
+        co_await end_session(id, false);
     }
+    co_await wait_no_session();
     co_await background_.join();
+    co_await host_.join();
 }
 
 }  // namespace umbra::coordinator

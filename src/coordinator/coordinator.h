@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/guid.h"
+#include "coordinator/bounded_host.h"
 #include "coordinator/codes.h"
 #include "coordinator/deadline.h"
 #include "coordinator/document.h"
@@ -26,12 +27,17 @@
 namespace umbra::coordinator {
 
 struct Options {
-    std::string machine;                                     ///< originating and service machine
-    env::Duration freeze_limit = std::chrono::seconds(60);   ///< PreCommitSnapshots to thaw; never longer
-    env::Duration commit_window = std::chrono::seconds(10);  ///< file systems frozen to thaw; never longer
-    env::Duration prepare_limit = std::chrono::hours(24);    ///< EndPrepareSnapshots
-    env::Duration call_limit = std::chrono::minutes(5);      ///< any other provider call
-    env::Duration arrival_limit = std::chrono::seconds(30);  ///< LUNs that were unmasked show up
+    std::string machine;                                      ///< originating and service machine
+    env::Duration freeze_limit = std::chrono::seconds(60);    ///< PreCommitSnapshots to thaw; never longer
+    env::Duration commit_window = std::chrono::seconds(10);   ///< file systems frozen to thaw; never longer
+    env::Duration prepare_limit = std::chrono::hours(24);     ///< EndPrepareSnapshots
+    env::Duration call_limit = std::chrono::minutes(5);       ///< any other provider call
+    env::Duration abort_limit = std::chrono::seconds(60);     ///< AbortSnapshots; EndPrepareSnapshots after it
+    env::Duration thaw_limit = std::chrono::seconds(10);      ///< DoSnapshotSet waits no longer for a thaw that hangs
+    env::Duration cleanup_limit = std::chrono::seconds(20);   ///< DoSnapshotSet waits no longer until all is taken back
+    env::Duration retry_interval = std::chrono::seconds(15);  ///< first pause before what was left is tried again
+    env::Duration retry_limit = std::chrono::minutes(10);     ///< longest pause; each is twice the one before
+    env::Duration arrival_limit = std::chrono::seconds(30);   ///< LUNs that were unmasked show up
     env::Duration release_patience = std::chrono::seconds(5);
     env::Duration poll_interval = std::chrono::milliseconds(250);  ///< of a provider's IVssAsync
     bool safe_mode = false;  ///< the documents' WinPE and Safe mode: no resynchronisation
@@ -39,7 +45,7 @@ struct Options {
 
 /// IVssAsync: what runs, how far it is, how it ended.
 struct Operation {
-    explicit Operation(env::Executor& executor) : done(executor) {}
+    explicit Operation(env::Executor& executor) : done(executor), wake(executor) {}
     base::Guid id;
     std::string kind;
     ComCode result = vss::kAsyncPending;
@@ -49,6 +55,7 @@ struct Operation {
     bool cancel_requested = false;
     std::function<void()> on_cancel;  ///< optional: what makes a waiting step end sooner
     env::Event done;
+    Signal wake;  ///< at the end of the operation, or of the service
 
     bool running() const { return result == vss::kAsyncPending; }
 };
@@ -78,24 +85,28 @@ public:
     /// Releases every session and waits until nothing runs any more. A resynchronisation is left to its journal.
     env::Task<void> stop();
 
+    /// nullptr when the service stops.
     SessionPtr open_session(std::string client);
     SessionPtr find_session(const base::Guid& id);
-    /// IVssBackupComponents' last Release, or its death.
-    env::Task<void> close_session(base::Guid id);
-    /// The same without waiting for it.
-    void abandon_session(const base::Guid& id) { background_.spawn(close_session(id)); }
+    /// IVssBackupComponents' last Release: its requester has what it was given.
+    env::Task<void> close_session(base::Guid id) { return end_session(id, true); }
+    /// The requester is gone without a word. Nobody waits for what that entails.
+    void abandon_session(const base::Guid& id) { background_.spawn(end_session(id, false)); }
+    /// Returns when no session is open or being released.
+    env::Task<void> wait_no_session();
 
     OperationPtr find_operation(const base::Guid& id);
     /// IVssAsync::Cancel's code.
     ComCode cancel_operation(const base::Guid& id);
     void release_operation(const base::Guid& id);
-    /// Returns when it has ended, or at `until`.
+    /// Returns when it has ended, at `until`, or when the service stops.
     env::Task<void> wait_operation(OperationPtr operation, env::Instant until);
     std::vector<OperationPtr> operations() const;
 
     const std::map<base::Guid, SetRecord>& sets() const { return sets_; }
     bool creation_in_progress() const { return creation_ != nullptr; }
     size_t session_count() const { return sessions_.size(); }
+    bool stopping() const { return stopping_; }
     const Options& options() const { return options_; }
     EventLog& events() { return events_; }
 
@@ -114,16 +125,19 @@ private:
         std::vector<LunInformation> luns;  // as AreLunsSupported left them
     };
     struct Creation {
-        base::Guid session;
+        explicit Creation(env::Executor& executor) : prepared(executor), aborts(executor) {}
         SetRecord record;
         std::vector<Member> members;          // parallel to record.snapshots
         std::vector<Provider*> participants;  // in the order in which they joined
         std::set<Provider*> aborted;          // AbortSnapshots was sent
-        bool ending_prepare = false;          // EndPrepareSnapshots is under way
+        bool abort_lost = false;              // one of those was not successful
+        Provider* ending_prepare = nullptr;   // whose EndPrepareSnapshots is under way
+        Signal prepared;                      // EndPrepareSnapshots has ended
         bool providers_told = false;          // EndPrepareSnapshots has been called at least once
         bool abort_requested = false;
         bool running = false;  // DoSnapshotSet works
         std::vector<Intent> flag_intents;
+        env::TaskGroup aborts;
     };
     struct RecoveryEntry {
         SnapshotRecord snapshot;
@@ -149,7 +163,7 @@ private:
     int64_t timestamp() const;
 
     // creation.cc
-    env::Task<Answer<base::Guid>> start_snapshot_set(base::Guid session, uint32_t context, env::Duration wait);
+    env::Task<Answer<base::Guid>> start_snapshot_set(SessionPtr session, uint32_t context, env::Duration wait);
     env::Task<Answer<base::Guid>> add_to_snapshot_set(Creation* creation, std::string volume, base::Guid provider);
     env::Task<Answer<Member>> describe_volume(std::string volume, std::vector<SourceLun>* sources);
     env::Task<Answer<Provider*>> select_provider(Member* member, uint32_t context, base::Guid wanted);
@@ -161,11 +175,17 @@ private:
     env::Task<Answer<>> commit_all(Creation* creation, env::Instant until);
     env::Task<Answer<>> finish(Creation* creation);
     env::Task<void> commit_one(Provider* provider, base::Guid set, env::Instant until, Answer<>* result);
+    env::Task<base::Result<void>> thaw_and_release(base::Guid set);
     env::Task<void> restore_source_flags(std::vector<Intent> intents);
     void request_abort(Creation* creation);
-    env::Task<void> send_abort(Provider* provider, base::Guid set);
-    /// Takes everything back that the set has caused so far; forgets it. `tell`: send AbortSnapshots.
-    env::Task<void> undo_set(SetRecord record, std::vector<Provider*> participants, std::set<Provider*> already_told,
+    env::Task<void> abort_preparation(Creation* creation, Provider* provider);
+    /// Whether the provider says that it has dropped the set.
+    env::Task<bool> send_abort(Provider* provider, base::Guid set);
+    /// After a failed DoSnapshotSet: all that the creation has caused, and then the creation itself.
+    env::Task<bool> clean_up(Creation* creation, Failure failure);
+    /// Takes everything back that the set has caused so far; forgets it. `tell`: send AbortSnapshots to those that were
+    /// not told. False: not all of it; the record stays, and it is tried again.
+    env::Task<bool> undo_set(SetRecord record, std::vector<Provider*> participants, std::set<Provider*> already_told,
                              bool tell);
     void end_creation();
 
@@ -177,8 +197,13 @@ private:
     /// LocateLuns, rescan, FillInLunInfo, match, signature, mount (hidden, read-only). One result a snapshot. An error
     /// is LocateLuns': nothing was presented.
     env::Task<Answer<std::vector<Surfaced>>> surface(base::Guid set, std::vector<SnapshotRecord> snapshots);
-    /// The disk's LUN as the provider describes it; nullopt: a foreign LUN.
-    env::Task<std::optional<LunInformation>> identify(Provider* provider, std::string device, LunInformation lun);
+    /// The disk's LUN as the provider describes it. No LUN and no failure: it is not the provider's, or is gone. The
+    /// failure is for those who must know that; an import ignores the code (vss.md 2.2).
+    struct Identified {
+        std::optional<LunInformation> lun;
+        std::optional<Failure> failure;
+    };
+    env::Task<Identified> identify(Provider* provider, std::string device, LunInformation lun);
     env::Task<Answer<>> refuse_foreign_targets(const SetRecord* record);
     env::Task<Surfaced> mount_one(SnapshotRecord snapshot, std::map<std::string, host::Disk> disks);
     env::Task<void> separate_signature(host::Disk disk, LunInformation lun);
@@ -198,6 +223,8 @@ private:
     env::Task<Answer<std::string>> expose(base::Guid snapshot, uint32_t attributes, bool has_path, std::string target);
     env::Task<Answer<>> unexpose(base::Guid snapshot);
     env::Task<void> auto_release(std::vector<base::Guid> sets);
+    /// The requester has the document of its transportable set.
+    void confirm_delivery(const base::Guid& set);
 
     // recovery_set.cc
     env::Task<Answer<RecoveryEntry>> add_to_recovery_set(Document document, base::Guid snapshot,
@@ -228,10 +255,16 @@ private:
     // startup.cc
     env::Task<void> settle_leftovers(State state);
     env::Task<void> settle_set(SetRecord record);
+    std::vector<Provider*> providers_of(const SetRecord& record);
+    /// Starts the task that tries again what could not be taken back, unless it runs.
+    void retry_later();
+    env::Task<void> retry_leftovers();
     env::Task<void> surface_again(base::Guid set);
 
+    env::Task<void> end_session(base::Guid id, bool orderly);
+
     env::Environment environment_;
-    host::HostOps& host_;
+    BoundedHost host_;
     StateStore& store_;
     ProviderRegistry& providers_;
     EventLog& events_;
@@ -243,6 +276,15 @@ private:
     std::unique_ptr<Creation> creation_;
     bool resync_running_ = false;
     bool stopping_ = false;
+    size_t closing_sessions_ = 0;
+    env::Event sessions_changed_;
+    // What could not be taken back, and is tried again.
+    std::map<base::Guid, SetRecord> undo_left_;
+    std::map<base::Guid, Intent> flags_left_;
+    std::set<base::Guid> release_left_;
+    bool retrying_ = false;
+    bool settling_ = false;  // leftovers are being taken back: providers must not be in the middle of another set
+    Signal stop_signal_;
     env::TaskGroup background_;  // last: its tasks use all of the above
 };
 

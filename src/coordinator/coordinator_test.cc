@@ -101,6 +101,14 @@ protected:
     void close(TestHost& host, const SessionPtr& session) {
         run(executor, host.coordinator->close_session(session->id()));
     }
+    void pass(env::Duration duration) {
+        struct Pass {
+            static env::Task<void> go(env::Executor* clock, env::Duration time) {
+                co_await env::sleep_for(*clock, time);
+            }
+        };
+        executor.run(Pass::go(&executor, duration));
+    }
     uint32_t flags_of(TestHost& host, uint64_t tag) { return host.fake.find(host::testing::fake_lun(tag))->flags; }
 
     /// After a failed creation nothing may be left anywhere.
@@ -374,6 +382,134 @@ TEST_F(CoordinatorTest, CancelDuringEndPrepareSendsAbortOnceAndLeavesNothing) {
     EXPECT_EQ(a.provider.count("AbortSnapshots"), 1u);
     EXPECT_EQ(a.provider.count("CommitSnapshots"), 0u);
     expect_clean(a);
+}
+
+TEST_F(CoordinatorTest, EndPrepareThatIgnoresAbortIsEnded) {
+    a.provider.delay["EndPrepareSnapshots"] = std::chrono::hours(20);
+    SessionPtr session = backup(a, kPersistentNoWriters);
+    ASSERT_TRUE(start(session));
+    ASSERT_TRUE(add(session, "/srv/db"));
+    Answer<OperationPtr> operation = run(executor, session->do_snapshot_set());
+    ASSERT_TRUE(operation);
+    const env::Instant begin = executor.now();
+    EXPECT_EQ(a.coordinator->cancel_operation((*operation)->id), vss::kOk);
+    EXPECT_EQ(a.wait(*operation), vss::kAsyncCancelled);
+    EXPECT_LE(executor.now() - begin, env::Duration(std::chrono::minutes(2)));
+    EXPECT_EQ(a.provider.give_ups, 1);
+    expect_clean(a);
+}
+
+// --- Nothing hangs ---------------------------------------------------------------------------------------------------
+
+TEST_F(CoordinatorTest, TheArrayGoesAwayInsideTheFreezeForMinutes) {
+    a.provider.delay["CommitSnapshots"] = std::chrono::hours(1);
+    SessionPtr session = backup(a, kPersistentNoWriters);
+    ASSERT_TRUE(start(session));
+    ASSERT_TRUE(add(session, "/srv/db"));
+    Answer<OperationPtr> operation = run(executor, session->do_snapshot_set());
+    ASSERT_TRUE(operation);
+    while (a.provider.count("CommitSnapshots") == 0) ASSERT_TRUE(executor.step());
+    const env::Instant begin = executor.now();
+    // I/O hangs until the watchdog cuts the device off, and longer on other disks of the array.
+    a.fake.set_delay("thaw", std::chrono::seconds(130));
+    a.fake.set_delay("write_lun_flags", std::chrono::seconds(200));
+    a.fake.set_delay("list_disks", std::chrono::seconds(200));
+    a.provider.delay["AbortSnapshots"] = std::chrono::seconds(200);
+    a.provider.array_away = true;
+
+    EXPECT_EQ(a.wait(*operation), vss::kHoldWritesTimeout);
+    EXPECT_LE(executor.now() - begin, env::Duration(std::chrono::seconds(50)));
+    EXPECT_NE((*operation)->message.find("taken back later"), std::string::npos) << (*operation)->message;
+    EXPECT_TRUE(a.fake.frozen().empty()) << "the watchdog needs nobody";
+    EXPECT_TRUE(a.coordinator->events().held()) << "perhaps something is frozen yet";
+    EXPECT_FALSE(a.has_event(EventId::kCommitWindowExceeded));
+    SessionPtr next = backup(a, kPersistentNoWriters);
+    EXPECT_EQ(start(next).error().code, vss::kSnapshotSetInProgress) << "at once, not when the array answers";
+    const env::Instant closing = executor.now();
+    close(a, session);
+    EXPECT_EQ(executor.now(), closing);
+
+    pass(std::chrono::seconds(200));
+    EXPECT_FALSE(a.coordinator->events().held());
+    EXPECT_TRUE(a.has_event(EventId::kCommitWindowExceeded));
+    EXPECT_TRUE(a.has_event(EventId::kSourceFlagsLeft));
+
+    for (const char* method : {"thaw", "write_lun_flags", "list_disks"}) a.fake.set_delay(method, {});
+    a.provider.delay.clear();
+    a.provider.array_away = false;
+    pass(std::chrono::hours(1));
+    expect_clean(a);
+    EXPECT_EQ(create(a, kPersistentNoWriters, {"/srv/db"}).result, vss::kAsyncFinished);
+    EXPECT_EQ(flags_of(a, kDb), 0u);
+}
+
+TEST_F(CoordinatorTest, AnyHostCallThatHangsFailsTheSetInTimeAndLeavesNothing) {
+    for (const std::string method : {"list_disks", "prepare_freeze", "read_lun_flags", "write_lun_flags", "freeze",
+                                     "thaw", "rescan", "list_volumes_on", "mount_shadow", "unmount_shadow", "detach"}) {
+        SCOPED_TRACE(method);
+        SessionPtr session = backup(a, kPersistentNoWriters);
+        ASSERT_TRUE(start(session));
+        ASSERT_TRUE(add(session, "/srv/db"));
+        a.fake.set_delay(method, std::chrono::hours(2));
+        // Those two are called only when something is taken back.
+        const bool undoing = method == "unmount_shadow" || method == "detach";
+        if (undoing) a.provider.fail["PostFinalCommitSnapshots"] = vss::kProviderVeto;
+        Answer<OperationPtr> operation = run(executor, session->do_snapshot_set());
+        ASSERT_TRUE(operation);
+        const env::Instant begin = executor.now();
+        const ComCode result = a.wait(*operation);
+        EXPECT_TRUE(vss::failed(result) || result == vss::kAsyncFinished) << vss::name(result);
+        EXPECT_LE(executor.now() - begin, env::Duration(std::chrono::minutes(4)));
+        a.fake.set_delay(method, {});
+        a.provider.fail.clear();
+        pass(std::chrono::hours(6));
+        if (result == vss::kAsyncFinished) {
+            EXPECT_EQ(method, "list_disks") << "each of the others is needed";
+            for (const auto& [id, set] : std::map(a.coordinator->sets()))
+                EXPECT_TRUE(run(executor, session->delete_snapshots(id, vss::kObjectSnapshotSet)).result);
+        }
+        close(a, session);
+        expect_clean(a);
+    }
+}
+
+TEST_F(CoordinatorTest, AVolumeWhoseDiskHangsIsRefusedInTime) {
+    SessionPtr session = backup(a, kPersistentNoWriters);
+    ASSERT_TRUE(start(session));
+    a.fake.set_delay("resolve", std::chrono::hours(2));
+    const env::Instant begin = executor.now();
+    EXPECT_EQ(add(session, "/srv/db").error().code, vss::kUnexpected);
+    EXPECT_LE(executor.now() - begin, env::Duration(std::chrono::minutes(1)));
+    a.fake.set_delay("resolve", {});
+}
+
+TEST_F(CoordinatorTest, ACopyIsNotForgottenWhileItsArrayIsAway) {
+    Created made = create(a, kPersistentNoWriters, {"/srv/db"});
+    a.provider.array_away = true;
+    Coordinator::Deleted refused = run(executor, made.session->delete_snapshots(made.set, vss::kObjectSnapshotSet));
+    EXPECT_EQ(refused.result.error().code, vss::kProviderVeto);
+    EXPECT_EQ(refused.count, 0u);
+    EXPECT_EQ(a.coordinator->sets().size(), 1u);
+    a.provider.array_away = false;
+    EXPECT_EQ(run(executor, made.session->delete_snapshots(made.set, vss::kObjectSnapshotSet)).count, 1u);
+    expect_clean(a);
+}
+
+TEST_F(CoordinatorTest, AutoReleaseWaitsForTheArray) {
+    Created made = create(a, kVolatileNoWriters, {"/srv/db"});
+    a.provider.array_away = true;
+    close(a, made.session);
+    EXPECT_EQ(array.shadow_count(), 1u);
+    a.provider.array_away = false;
+    pass(std::chrono::minutes(1));
+    expect_clean(a);
+}
+
+TEST_F(CoordinatorTest, AnEmptySetLeavesNoRecord) {
+    EXPECT_EQ(create(a, kPersistentTransportable, {}).result, vss::kAsyncFinished);
+    EXPECT_EQ(create(a, kPersistentNoWriters, {}).result, vss::kAsyncFinished);
+    EXPECT_EQ(a.store.set_count(), 0u);
+    EXPECT_TRUE(a.coordinator->sets().empty());
 }
 
 TEST_F(CoordinatorTest, ARequesterThatDiesDuringTheCreationLeavesNothing) {

@@ -22,17 +22,18 @@ std::chrono::milliseconds milliseconds(env::Duration duration) {
 
 }  // namespace
 
-Task<Answer<Guid>> Coordinator::start_snapshot_set(Guid session, uint32_t context, env::Duration wait) {
+Task<Answer<Guid>> Coordinator::start_snapshot_set(SessionPtr session, uint32_t context, env::Duration wait) {
     const env::Instant until = deadline(wait);
-    while (creation_) {
-        if (environment_.executor.now() >= until || stopping_) {
-            co_return refuse(vss::kSnapshotSetInProgress, "another shadow copy set is being created on this host");
+    while (creation_ || settling_) {
+        if (environment_.executor.now() >= until || stopping_ || session->closing_) {
+            co_return refuse(vss::kSnapshotSetInProgress,
+                             creation_ ? "another shadow copy set is being created on this host"
+                                       : "what an earlier shadow copy set left is being taken back");
         }
         const env::Instant next = std::min(until, deadline(std::chrono::milliseconds(100)));
         co_await env::sleep_until(environment_.executor, next);
     }
-    creation_ = std::make_unique<Creation>();
-    creation_->session = session;
+    creation_ = std::make_unique<Creation>(environment_.executor);
     creation_->record.id = new_id();
     creation_->record.context = context;
     creation_->record.state = SetState::kCreating;
@@ -189,47 +190,66 @@ Task<Answer<bool>> Coordinator::is_volume_supported(std::string volume, uint32_t
 
 void Coordinator::request_abort(Creation* creation) {
     creation->abort_requested = true;
-    if (!creation->ending_prepare) return;
+    if (creation->ending_prepare == nullptr) return;
     // EndPrepareSnapshots may block for long; AbortSnapshots ends it, and is sent once to each.
     for (Provider* provider : creation->participants) {
-        if (creation->aborted.insert(provider).second) background_.spawn(send_abort(provider, creation->record.id));
+        if (creation->aborted.insert(provider).second) creation->aborts.spawn(abort_preparation(creation, provider));
     }
 }
 
-Task<void> Coordinator::send_abort(Provider* provider, Guid set) {
-    // Its code is not translated and fails nothing (vss.md 2.4); what it could not do is told.
-    std::optional<ProviderReply> reply = co_await with_deadline<ProviderReply>(
-        environment_.executor, background_, provider->abort_snapshots(set), deadline(options_.call_limit));
-    if (!reply) {
-        provider->give_up("AbortSnapshots did not return in time");
-    } else if (reply->lost.empty() && !vss::failed(reply->code)) {
+Task<void> Coordinator::abort_preparation(Creation* creation, Provider* provider) {
+    const bool done = co_await send_abort(provider, creation->record.id);
+    if (!done) creation->abort_lost = true;
+    // One whose EndPrepareSnapshots does not end by it would hold everybody up for hours.
+    const env::Instant until = deadline(options_.abort_limit);
+    while (creation->ending_prepare == provider) {
+        const bool ended = co_await creation->prepared.wait_until(until);
+        if (ended || creation->ending_prepare != provider) continue;
+        provider->give_up("EndPrepareSnapshots did not return after AbortSnapshots");
         co_return;
     }
-    std::string what = "no answer";
-    if (reply) what = reply->lost.empty() ? vss::name(reply->code) : reply->lost;
+}
+
+Task<bool> Coordinator::send_abort(Provider* provider, Guid set) {
+    // Its code is not translated and fails nothing (vss.md 2.4); what it could not do is told.
+    std::string what;
+    for (int attempt = 0; attempt < 2; ++attempt) {
+        std::optional<ProviderReply> reply = co_await with_deadline<ProviderReply>(
+            environment_.executor, background_, provider->abort_snapshots(set), deadline(options_.abort_limit));
+        if (!reply) {
+            provider->give_up("AbortSnapshots did not return in time");
+            what = "no answer";
+            break;  // one that hangs would hang again
+        }
+        if (reply->lost.empty() && !vss::failed(reply->code)) co_return true;
+        what = reply->lost.empty() ? vss::name(reply->code) : reply->lost;
+        if (reply->lost.empty()) break;
+    }
     events_.warning(EventId::kCleanupFailed,
                     fmt::format("provider {}: AbortSnapshots: {}", provider->info().name, what),
                     {{"provider", provider->info().name},
                      {"method", "AbortSnapshots"},
                      {"set", set.text()},
-                     {"remedy", "look for LUNs of this set in the array and delete them"}});
+                     {"remedy", "see that the provider and its array work; look for LUNs of this set in the array"}});
+    co_return false;
 }
 
 Task<Answer<>> Coordinator::prepare(Creation* creation) {
     creation->providers_told = true;
-    creation->ending_prepare = true;
     Answer<> result;
     for (Provider* provider : creation->participants) {
+        creation->ending_prepare = provider;
         Answer<ProviderReply> reply = co_await call<ProviderReply>(
             provider, "EndPrepareSnapshots", creation->record.id, deadline(options_.prepare_limit),
             provider->end_prepare_snapshots(creation->record.id));
+        creation->ending_prepare = nullptr;
+        creation->prepared.notify_all();
         if (!reply) {
             result = std::unexpected(reply.error());
             break;
         }
         if (creation->abort_requested) break;
     }
-    creation->ending_prepare = false;
     if (creation->abort_requested) co_return refuse(vss::kAsyncCancelled, "the creation was aborted");
     co_return result;
 }
@@ -253,6 +273,10 @@ Task<Answer<>> Coordinator::write_source_flags(Creation* creation) {
             intent.disk = device;
             intent.lun = creation->record.snapshots[i].sources[lun].lun;
             intent.flags = flags->flags;
+            // Those of an earlier set may still be there.
+            for (const auto& [id, left] : flags_left_) {
+                if (left.lun.key() == intent.lun.key()) intent.flags = left.flags;
+            }
             creation->flag_intents.push_back(intent);
             change.put_intents.push_back(std::move(intent));
         }
@@ -286,9 +310,12 @@ Task<void> Coordinator::restore_source_flags(std::vector<Intent> intents) {
                           {{"disk", device},
                            {"lun", intent.lun.key()},
                            {"set", intent.set.text()},
-                           {"remedy", "attach the LUN and restart umbra-hostd: it tries again"}});
+                           {"remedy", "attach the LUN: it is tried again"}});
+            flags_left_[intent.id] = intent;
+            retry_later();
             continue;
         }
+        flags_left_.erase(intent.id);
         StateChange change;
         change.erase_intents.push_back(intent.id);
         (void)save(std::move(change));
@@ -312,6 +339,12 @@ Task<Answer<>> Coordinator::commit_all(Creation* creation, env::Instant until) {
         if (!result) co_return result;
     }
     co_return Answer<>();
+}
+
+Task<base::Result<void>> Coordinator::thaw_and_release(Guid set) {
+    auto thawed = co_await host_.thaw(set);
+    events_.release();
+    co_return thawed;
 }
 
 Task<Answer<>> Coordinator::hold_and_commit(Creation* creation) {
@@ -339,8 +372,16 @@ Task<Answer<>> Coordinator::hold_and_commit(Creation* creation) {
         if (held) committed = co_await commit_all(creation, until);
         held = held && host_.is_frozen(set);
     }
-    auto thawed = co_await host_.thaw(set);
-    events_.release();
+    // A thaw does I/O. When the array is away it hangs until the watchdog cuts the device off; the requester is told
+    // before that, and events stay in memory until nothing is frozen any more.
+    std::optional<base::Result<void>> ended = co_await with_deadline<base::Result<void>>(
+        environment_.executor, background_, thaw_and_release(set), deadline(options_.thaw_limit));
+    base::Result<void> thawed;
+    if (ended) {
+        thawed = std::move(*ended);
+    } else {
+        thawed = base::fail(base::Code::kIo, "the thaw hangs: the device below does not answer");
+    }
 
     if (!frozen) {
         const bool late = frozen.error().code == base::Code::kTimedOut;
@@ -361,6 +402,7 @@ Task<Answer<>> Coordinator::hold_and_commit(Creation* creation) {
     if (!thawed) {
         events_.error(EventId::kFreezeFailed, "thaw: " + thawed.error().text(),
                       {{"set", set.text()}, {"remedy", "the watchdog goes on trying; look at the named file system"}});
+        if (!committed) co_return committed;  // the cause of both
         co_return refuse(thawed.error());
     }
     co_return committed;
@@ -434,7 +476,7 @@ Task<Answer<>> Coordinator::finish(Creation* creation) {
     }
     if (creation->abort_requested) co_return refuse(vss::kAsyncCancelled, "the creation was aborted");
     SetRecord finished = record;
-    finished.state = transportable ? SetState::kTransported : SetState::kCreated;
+    finished.state = transportable ? SetState::kUndelivered : SetState::kCreated;
     saved = save(finished);
     if (!saved) co_return saved;
     record = std::move(finished);
@@ -463,8 +505,11 @@ Task<Answer<ComCode>> Coordinator::create(OperationPtr operation, SessionPtr ses
         operation->step = "commit";
         result = co_await hold_and_commit(creation);
     }
-    co_await host_.end_freeze(set);
-    co_await restore_source_flags(creation->flag_intents);
+    if (result) {
+        co_await host_.end_freeze(set);
+        const std::vector<Intent> intents = std::exchange(creation->flag_intents, {});
+        co_await restore_source_flags(intents);
+    }
     if (result && creation->abort_requested) result = refuse(vss::kAsyncCancelled, "the creation was aborted");
     if (result) {
         operation->percent = 70;
@@ -474,24 +519,29 @@ Task<Answer<ComCode>> Coordinator::create(OperationPtr operation, SessionPtr ses
     operation->on_cancel = nullptr;
 
     if (!result) {
-        co_await undo_set(creation->record, creation->participants, creation->aborted, creation->providers_told);
-        events_.error(EventId::kSetAborted,
-                      "shadow copy set " + set.braced() + " was not created: " + result.error().message,
-                      {{"set", set.text()},
-                       {"code", vss::name(result.error().code)},
-                       {"remedy", "see the entry before this one; nothing of the set is left"}});
         session->phase_ = Session::Phase::kFailed;
-        end_creation();
-        if (result.error().code == vss::kAsyncCancelled) co_return vss::kAsyncCancelled;
-        co_return std::unexpected(result.error());
+        Failure failure = result.error();
+        std::optional<bool> cleaned = co_await with_deadline<bool>(
+            environment_.executor, background_, clean_up(creation, failure), deadline(options_.cleanup_limit));
+        if (failure.code == vss::kAsyncCancelled) co_return vss::kAsyncCancelled;
+        if (!cleaned || !*cleaned) failure.message += "; what is left of the set is taken back later";
+        co_return std::unexpected(std::move(failure));
     }
     const SetRecord& record = creation->record;
-    sets_[set] = record;
+    if (record.snapshots.empty()) {
+        // Legal, and nothing that anybody could find or delete later.
+        StateChange change;
+        change.erase_sets.push_back(set);
+        (void)save(std::move(change));
+    } else {
+        sets_[set] = record;
+    }
     session->document_.set = DocumentSet{record.id, record.context, record.snapshots_created, record.snapshots};
     for (SnapshotRecord& snapshot : session->document_.set->snapshots) {
         snapshot.device_object.clear();
         snapshot.service_machine.clear();
     }
+    if (record.state == SetState::kUndelivered) session->undelivered_ = set;
     if (record.state == SetState::kCreated && (record.context & vss::kAttrNoAutoRelease) == 0) {
         session->auto_release_.push_back(set);
     }
@@ -500,7 +550,25 @@ Task<Answer<ComCode>> Coordinator::create(OperationPtr operation, SessionPtr ses
     co_return vss::kAsyncFinished;
 }
 
-Task<void> Coordinator::undo_set(SetRecord record, std::vector<Provider*> participants,
+Task<bool> Coordinator::clean_up(Creation* creation, Failure failure) {
+    const Guid set = creation->record.id;
+    co_await host_.end_freeze(set);
+    const std::vector<Intent> intents = std::exchange(creation->flag_intents, {});
+    co_await restore_source_flags(intents);
+    co_await creation->aborts.join();
+    if (creation->abort_lost) creation->aborted.clear();
+    const bool clean =
+        co_await undo_set(creation->record, creation->participants, creation->aborted, creation->providers_told);
+    events_.error(EventId::kSetAborted, "shadow copy set " + set.braced() + " was not created: " + failure.message,
+                  {{"set", set.text()},
+                   {"code", vss::name(failure.code)},
+                   {"remedy", clean ? "see the entry before this one; nothing of the set is left"
+                                    : "see the entries before this one; what is left is taken back later"}});
+    end_creation();
+    co_return clean;
+}
+
+Task<bool> Coordinator::undo_set(SetRecord record, std::vector<Provider*> participants,
                                  std::set<Provider*> already_told, bool tell) {
     bool clean = true;
     for (SnapshotRecord& snapshot : record.snapshots) {
@@ -514,7 +582,10 @@ Task<void> Coordinator::undo_set(SetRecord record, std::vector<Provider*> partic
     }
     if (tell) {
         for (Provider* provider : participants) {
-            if (!already_told.contains(provider)) co_await send_abort(provider, record.id);
+            if (already_told.contains(provider)) continue;
+            const bool done = co_await send_abort(provider, record.id);
+            // Before the commit there is no LUN that could be left.
+            clean = clean && (done || !record.holds_point);
         }
     }
     // A provider that considers the set created ignores AbortSnapshots; its LUNs are given back one by one.
@@ -528,15 +599,18 @@ Task<void> Coordinator::undo_set(SetRecord record, std::vector<Provider*> partic
         }
     }
     if (!clean) {
-        // The record stays in state "creating": the next start tries again.
+        // The record stays in state "creating".
         events_.error(EventId::kCleanupFailed,
                       "not all of shadow copy set " + record.id.braced() + " could be taken back",
-                      {{"set", record.id.text()}, {"remedy", "restart umbra-hostd when the array can be reached"}});
-        co_return;
+                      {{"set", record.id.text()}, {"remedy", "it is tried again; see that the array can be reached"}});
+        undo_left_[record.id] = record;
+        retry_later();
+        co_return false;
     }
+    undo_left_.erase(record.id);
     StateChange change;
     change.erase_sets.push_back(record.id);
-    (void)save(std::move(change));
+    co_return save(std::move(change)).has_value();
 }
 
 }  // namespace umbra::coordinator

@@ -3,7 +3,10 @@
 
 #include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
+#include "base/check.h"
 #include "env/executor.h"
 #include "env/sync.h"
 
@@ -48,6 +51,46 @@ env::Task<void> run_racer(std::shared_ptr<Race<T>> race, env::Task<T> task) {
 }
 
 }  // namespace detail
+
+/// Wakes those who wait, each of whom also ends at its own instant. Nothing of a waiter stays behind.
+class Signal {
+public:
+    explicit Signal(env::Executor& executor) : executor_(executor) {}
+    ~Signal() { UMBRA_CHECK(waiters_.empty()); }
+    Signal(const Signal&) = delete;
+    Signal& operator=(const Signal&) = delete;
+
+    struct Awaiter {
+        Signal& signal;
+        env::Instant until;
+        std::coroutine_handle<> handle;
+        env::TimerId timer = 0;
+        bool notified = false;
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<> waiting) {
+            handle = waiting;
+            timer = signal.executor_.schedule_at(until, waiting);
+            signal.waiters_.push_back(this);
+        }
+        bool await_resume() {
+            std::erase(signal.waiters_, this);
+            return notified;
+        }
+    };
+    /// `co_await signal.wait_until(at)`: true when it was notified before `at`.
+    Awaiter wait_until(env::Instant at) { return {*this, at, {}, 0, false}; }
+    void notify_all() {
+        for (Awaiter* one : std::exchange(waiters_, {})) {
+            one->notified = true;
+            // When the timer has fired already, its handle is on its way.
+            if (executor_.cancel_timer(one->timer)) executor_.schedule(one->handle);
+        }
+    }
+
+private:
+    env::Executor& executor_;
+    std::vector<Awaiter*> waiters_;
+};
 
 /// The task's value, or nullopt at `until`. `group` holds the task until it has ended.
 template <class T>

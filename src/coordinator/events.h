@@ -30,7 +30,7 @@ enum class EventId : uint32_t {
     kCannotRevertDiskId = 2031,
     kRecoverResumed = 2032,
     kUnselectedVolume = 2033,
-    kCleanupFailed = 2040,  ///< something was left; it is retried at the next start
+    kCleanupFailed = 2040,  ///< something was left; it is tried again
     kSetUndone = 2041,      ///< an interrupted creation was undone
     kBadDocument = 2050,    ///< a Backup Components Document was refused
     kStateWriteFailed = 2060,

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <set>
 
 #include "coordinator/sqlite_state_store.h"
 #include "coordinator/testing/rig.h"
@@ -94,6 +95,14 @@ struct World {
     TestHost a{executor, array, "host-a"};
 };
 
+env::Task<void> pause(env::Executor* executor, env::Duration duration) {
+    co_await env::sleep_for(*executor, duration);
+}
+env::Task<void> wait_turn(SessionPtr session, std::optional<ComCode>* code) {
+    Answer<Guid> started = co_await session->start_snapshot_set(std::chrono::hours(1000));
+    *code = started ? vss::kOk : started.error().code;
+}
+
 /// Runs `flow` with a kill at its nth call, for every n until it runs through.
 void for_each_kill(const std::function<bool(int kill_at)>& survived) {
     for (int kill_at = 0; kill_at < kMoreThanAnyFlowCalls; ++kill_at) {
@@ -147,6 +156,229 @@ TEST(Kill, VolatileCopiesDoNotOutliveTheService) {
         EXPECT_EQ(world.a.store.set_count(), 0u);
         return survived;
     });
+}
+
+/// Copies of transportable sets: what is listed on this host, and whether it can be deleted by the set's id.
+size_t listed(World& world) {
+    SessionPtr one = world.session(world.a, vss::kContextAll);
+    const size_t count = one->query_snapshots({}, vss::kObjectNone)->size();
+    run(world.executor, world.a.coordinator->close_session(one->id()));
+    return count;
+}
+void expect_deletable(World& world, const Guid& set) {
+    SessionPtr one = world.session(world.a, vss::kContextAll);
+    const Coordinator::Deleted deleted = run(world.executor, one->delete_snapshots(set, vss::kObjectSnapshotSet));
+    EXPECT_TRUE(deleted.result);
+    EXPECT_EQ(world.array.shadow_count(), 0u);
+    EXPECT_EQ(world.a.store.set_count(), 0u);
+}
+
+TEST(Kill, ATransportableSetIsHandedOverOrDeleted) {
+    std::set<SetState> seen;
+    for_each_kill([&](int kill_at) {
+        World world;
+        world.a.kill.kill_at = world.a.kill.calls + kill_at;
+        SessionPtr one = world.session(world.a, kTransportable);
+        const Answer<Guid> set = run(world.executor, one->start_snapshot_set({}));
+        EXPECT_TRUE(set);
+        std::string xml;
+        if (run(world.executor, one->add_to_snapshot_set("/srv/db", {}))) {
+            Answer<OperationPtr> operation = run(world.executor, one->do_snapshot_set());
+            if (operation && world.a.wait(*operation) == vss::kAsyncFinished) xml = one->save_as_xml().value_or("");
+        }
+        run(world.executor, world.a.coordinator->close_session(one->id()));
+        const bool survived = !world.a.kill.dead;
+        world.a.restart();
+        world.expect_source_untouched();
+        const auto& sets = world.a.coordinator->sets();
+        if (xml.empty()) {
+            EXPECT_TRUE(sets.empty()) << "nobody has its document";
+            EXPECT_EQ(world.array.shadow_count(), 0u);
+            EXPECT_EQ(world.a.store.set_count(), 0u);
+        } else {
+            EXPECT_EQ(world.array.shadow_count(), 1u) << "somebody may import it";
+            EXPECT_EQ(sets.size(), 1u);
+            if (sets.size() != 1) return survived;
+            const SetState state = sets.begin()->second.state;
+            seen.insert(state);
+            EXPECT_EQ(state, survived ? SetState::kTransported : SetState::kUnconfirmed);
+            EXPECT_EQ(listed(world), survived ? 0u : 1u);
+            expect_deletable(world, *set);
+        }
+        return survived;
+    });
+    EXPECT_EQ(seen, (std::set{SetState::kTransported, SetState::kUnconfirmed}));
+}
+
+TEST(Kill, BetweenTheEndOfTheCreationAndItsDocument) {
+    World world;
+    SessionPtr one = world.session(world.a, kTransportable);
+    EXPECT_TRUE(run(world.executor, one->start_snapshot_set({})));
+    EXPECT_TRUE(run(world.executor, one->add_to_snapshot_set("/srv/db", {})));
+    Answer<OperationPtr> operation = run(world.executor, one->do_snapshot_set());
+    ASSERT_TRUE(operation);
+    EXPECT_EQ(world.a.wait(*operation), vss::kAsyncFinished);
+    EXPECT_EQ(world.array.shadow_count(), 1u);
+    world.a.kill.dead = true;
+    world.a.restart();
+    world.expect_source_untouched();
+    EXPECT_TRUE(world.a.coordinator->sets().empty());
+    EXPECT_EQ(world.array.shadow_count(), 0u);
+    EXPECT_EQ(world.a.store.set_count(), 0u);
+}
+
+// The array cannot be reached when the service comes back; what is left is neither forgotten nor leaked.
+TEST(Kill, LeftoversWaitForTheArray) {
+    for (const uint32_t context : {kPersistent, kTransportable, vss::kContextFileShareBackup}) {
+        SCOPED_TRACE(context);
+        for_each_kill([&](int kill_at) {
+            World world;
+            world.a.kill.kill_at = world.a.kill.calls + kill_at;
+            SessionPtr one = world.session(world.a, context);
+            EXPECT_TRUE(run(world.executor, one->start_snapshot_set({})));
+            if (run(world.executor, one->add_to_snapshot_set("/srv/db", {}))) {
+                Answer<OperationPtr> operation = run(world.executor, one->do_snapshot_set());
+                if (operation) (void)world.a.wait(*operation);
+            }
+            const bool survived = !world.a.kill.dead;
+            world.a.kill.dead = true;
+            world.a.provider.array_away = true;
+            const size_t shadows = world.array.shadow_count();
+            world.a.restart();
+            EXPECT_EQ(world.array.shadow_count(), shadows) << "nothing can be deleted now";
+            world.a.provider.array_away = false;
+            world.executor.run(pause(&world.executor, std::chrono::hours(1)));
+            world.expect_source_untouched();
+            const bool kept = context == kPersistent && survived;
+            const auto& sets = world.a.coordinator->sets();
+            if (!sets.empty()) {
+                EXPECT_EQ(context, kPersistent);
+                EXPECT_EQ(sets.begin()->second.state, SetState::kCreated);
+            }
+            EXPECT_TRUE(!kept || sets.size() == 1);
+            EXPECT_EQ(world.array.shadow_count(), sets.size());
+            EXPECT_EQ(world.a.store.set_count(), sets.size());
+            Guid next;
+            EXPECT_NE(world.create(world.a, kPersistent, &next), "") << "the host works again";
+            return survived;
+        });
+    }
+}
+
+// --- The requester dies
+// ------------------------------------------------------------------------------------------------
+
+/// Every call of host and provider takes a moment, so that something can happen between any two.
+void slow_down(TestHost& host) {
+    for (const char* method :
+         {"resolve", "list_volumes", "list_volumes_on", "list_disks", "prepare_freeze", "freeze", "thaw",
+          "write_lun_flags", "read_lun_flags", "rescan", "detach", "mount_shadow", "unmount_shadow"}) {
+        host.fake.set_delay(method, std::chrono::milliseconds(1));
+    }
+    for (const char* method : {"EndPrepareSnapshots", "PreCommitSnapshots", "CommitSnapshots", "PostCommitSnapshots",
+                               "GetTargetLuns", "LocateLuns", "FillInLunInfo", "PreFinalCommitSnapshots",
+                               "PostFinalCommitSnapshots", "AbortSnapshots", "OnLunEmpty"}) {
+        host.provider.delay[method] = std::chrono::milliseconds(1);
+    }
+}
+
+void expect_nothing_left(World& world) {
+    world.expect_source_untouched();
+    EXPECT_EQ(world.array.shadow_count(), 0u);
+    EXPECT_TRUE(world.a.fake.shadows().empty());
+    EXPECT_TRUE(world.a.coordinator->sets().empty());
+    EXPECT_EQ(world.a.store.set_count(), 0u);
+    EXPECT_FALSE(world.a.coordinator->creation_in_progress());
+}
+
+TEST(RequesterDies, AtEveryStepOfTheCreation) {
+    for (const uint32_t context : {kPersistent, kTransportable, vss::kContextFileShareBackup}) {
+        SCOPED_TRACE(context);
+        bool completed = false;
+        for (int steps = 0; !completed; ++steps) {
+            SCOPED_TRACE(steps);
+            ASSERT_LT(steps, 1000);
+            World world;
+            SessionPtr one = world.session(world.a, context);
+            EXPECT_TRUE(run(world.executor, one->start_snapshot_set({})));
+            EXPECT_TRUE(run(world.executor, one->add_to_snapshot_set("/srv/db", {})));
+            slow_down(world.a);
+            Answer<OperationPtr> operation = run(world.executor, one->do_snapshot_set());
+            ASSERT_TRUE(operation);
+            for (int i = 0; i < steps; ++i) world.executor.step();
+            completed = !(*operation)->running();
+            world.a.coordinator->abandon_session(one->id());
+            one.reset();
+            run(world.executor, world.a.coordinator->wait_no_session());
+            world.a.wait_all();
+            EXPECT_EQ(world.a.events_while_frozen, 0);
+            // Only a persistent set that is for this host and was complete before it could be stopped stays.
+            if (context == kPersistent && !world.a.coordinator->sets().empty()) {
+                EXPECT_EQ((*operation)->result, vss::kAsyncFinished);
+                EXPECT_EQ(world.array.shadow_count(), 1u);
+                EXPECT_EQ(listed(world), 1u);
+                continue;
+            }
+            EXPECT_FALSE(context == kPersistent && completed);
+            expect_nothing_left(world);
+            if (::testing::Test::HasFailure()) return;
+        }
+    }
+}
+
+TEST(RequesterDies, AfterTheDocumentHasLeft) {
+    World world;
+    SessionPtr one = world.session(world.a, kTransportable);
+    const Answer<Guid> set = run(world.executor, one->start_snapshot_set({}));
+    ASSERT_TRUE(set);
+    EXPECT_TRUE(run(world.executor, one->add_to_snapshot_set("/srv/db", {})));
+    Answer<OperationPtr> operation = run(world.executor, one->do_snapshot_set());
+    ASSERT_TRUE(operation);
+    EXPECT_EQ(world.a.wait(*operation), vss::kAsyncFinished);
+    EXPECT_NE(one->save_as_xml().value_or(""), "");
+    world.a.coordinator->abandon_session(one->id());
+    run(world.executor, world.a.coordinator->wait_no_session());
+    for (int restarts = 0; restarts < 2; ++restarts) {
+        EXPECT_EQ(world.array.shadow_count(), 1u) << "it may have written the document down";
+        EXPECT_EQ(world.a.coordinator->sets().at(*set).state, SetState::kUnconfirmed);
+        EXPECT_EQ(listed(world), 1u) << "whoever looks finds it";
+        world.a.restart();
+    }
+    expect_deletable(world, *set);
+}
+
+TEST(RequesterDies, AfterBackupComplete) {
+    World world;
+    SessionPtr one = world.session(world.a, vss::kContextAppRollback | vss::kAttrTransportable);
+    EXPECT_TRUE(one->set_backup_state(false, false, 1, false));
+    EXPECT_TRUE(one->gather_writer_metadata());
+    const Answer<Guid> set = run(world.executor, one->start_snapshot_set({}));
+    ASSERT_TRUE(set);
+    EXPECT_TRUE(run(world.executor, one->add_to_snapshot_set("/srv/db", {})));
+    EXPECT_TRUE(one->prepare_for_backup());
+    Answer<OperationPtr> operation = run(world.executor, one->do_snapshot_set());
+    ASSERT_TRUE(operation);
+    EXPECT_EQ(world.a.wait(*operation), vss::kAsyncFinished);
+    EXPECT_NE(one->save_as_xml().value_or(""), "");
+    EXPECT_TRUE(one->backup_complete());
+    world.a.coordinator->abandon_session(one->id());
+    run(world.executor, world.a.coordinator->wait_no_session());
+    EXPECT_EQ(world.a.coordinator->sets().at(*set).state, SetState::kTransported);
+    EXPECT_EQ(world.array.shadow_count(), 1u);
+}
+
+TEST(RequesterDies, WhileItWaitsItsTurn) {
+    World world;
+    SessionPtr first = world.session(world.a, kPersistent);
+    EXPECT_TRUE(run(world.executor, first->start_snapshot_set({})));
+    SessionPtr second = world.session(world.a, kPersistent);
+    env::TaskGroup waiting(world.executor);
+    std::optional<ComCode> code;
+    waiting.spawn(wait_turn(second, &code));
+    world.a.coordinator->abandon_session(second->id());
+    run(world.executor, waiting.join());
+    EXPECT_EQ(code, vss::kSnapshotSetInProgress);
+    EXPECT_EQ(world.a.coordinator->session_count(), 1u);
 }
 
 TEST(Kill, InterruptedImportMountsNothingAndCanBeRepeated) {

@@ -263,7 +263,7 @@ Task<Answer<Guid>> Session::start_snapshot_set(env::Duration wait) {
     if (Answer<> legal = check(Call::kStartSnapshotSet); !legal) co_return std::unexpected(legal.error());
     if (context_ == vss::kContextAll) co_return refuse(vss::kBadState, "VSS_CTX_ALL creates nothing");
     if (import_called_) co_return refuse(vss::kBadState, "an object imports or creates, not both");
-    Answer<Guid> started = co_await coordinator_.start_snapshot_set(id_, context_, wait);
+    Answer<Guid> started = co_await coordinator_.start_snapshot_set(self, context_, wait);
     if (started && closed_) {
         coordinator_.end_creation();
         co_return refuse(vss::kBadState, "the object was released");
@@ -311,6 +311,7 @@ Answer<OperationPtr> Session::backup_complete() {
     if (Answer<> legal = check(Call::kBackupComplete); !legal) return std::unexpected(legal.error());
     if (!writers_involved()) return refuse(vss::kBadState, "the context has no writers");
     phase_ = Phase::kComplete;
+    if (undelivered_) coordinator_.confirm_delivery(*undelivered_);
     return finished_operation("complete");
 }
 
@@ -352,6 +353,14 @@ Answer<OperationPtr> Session::post_restore() {
 
 Answer<std::string> Session::save_as_xml() {
     if (Answer<> legal = check(Call::kSaveAsXml); !legal) return std::unexpected(legal.error());
+    const auto set = undelivered_ ? coordinator_.sets_.find(*undelivered_) : coordinator_.sets_.end();
+    if (set != coordinator_.sets_.end() && set->second.state == SetState::kUndelivered) {
+        SetRecord leaving = set->second;
+        leaving.state = SetState::kUnconfirmed;
+        Answer<> saved = coordinator_.save(leaving);
+        if (!saved) return std::unexpected(saved.error());
+        set->second = std::move(leaving);
+    }
     return write_document(document_);
 }
 
@@ -374,7 +383,10 @@ Answer<std::vector<SnapshotRecord>> Session::query_snapshots(const Guid& object,
     }
     std::vector<SnapshotRecord> out;
     for (const auto& [id, set] : coordinator_.sets()) {
-        if (set.state != SetState::kCreated && set.state != SetState::kImported) continue;
+        if (set.state != SetState::kCreated && set.state != SetState::kImported &&
+            set.state != SetState::kUnconfirmed) {
+            continue;
+        }
         if (context_ != vss::kContextAll && (set.context & vss::kContextMask) != (context_ & vss::kContextMask))
             continue;
         for (const SnapshotRecord& snapshot : set.snapshots) {
@@ -438,7 +450,7 @@ Answer<OperationPtr> Session::import_snapshots() {
     const auto known = coordinator_.sets().find(document_.set->id);
     if (known != coordinator_.sets().end()) {
         const SetState state = known->second.state;
-        if (state != SetState::kTransported && state != SetState::kImportFailed) {
+        if (state != SetState::kTransported && state != SetState::kUnconfirmed && state != SetState::kImportFailed) {
             coordinator_.events_.error(EventId::kImportRefused,
                                        "shadow copy set " + document_.set->id.braced() + " is " +
                                            std::string(to_string(state)) + " on this host, " +
@@ -531,13 +543,20 @@ Answer<> Session::revert_to_snapshot(const Guid& snapshot) {
 
 // --- The end ---------------------------------------------------------------------------------------------------------
 
-Task<void> Session::release() {
+Task<void> Session::release(bool orderly) {
     const SessionPtr self = shared_from_this();
+    closing_ = true;
     if (mode_ != Mode::kNew) (void)co_await abort_backup();
     closed_ = true;
     if (importing_) co_await importing_->done.wait();
     auto turn = co_await turn_.lock();
     std::vector<Guid> owned = std::exchange(auto_release_, {});
+    if (undelivered_) {
+        const auto set = coordinator_.sets_.find(*undelivered_);
+        if (set != coordinator_.sets_.end() && set->second.state == SetState::kUndelivered)
+            owned.push_back(*undelivered_);
+        if (orderly) coordinator_.confirm_delivery(*undelivered_);
+    }
     co_await coordinator_.auto_release(std::move(owned));
 }
 

@@ -52,6 +52,7 @@ public:
     env::Task<Answer<>> abort_backup();
     Answer<OperationPtr> pre_restore();
     Answer<OperationPtr> post_restore();
+    /// From the first that carries a transportable set on, the set is no longer deleted with the session.
     Answer<std::string> save_as_xml();
 
     Answer<SnapshotRecord> get_snapshot_properties(const base::Guid& snapshot);
@@ -98,8 +99,8 @@ private:
     /// An operation that has ended already: what writers would do, where there are none.
     OperationPtr finished_operation(std::string kind);
     env::Task<Answer<ComCode>> run_break(base::Guid set, uint32_t flags);
-    /// What the last Release entails.
-    env::Task<void> release();
+    /// What the last Release entails; not `orderly`: the requester's death.
+    env::Task<void> release(bool orderly);
 
     Coordinator& coordinator_;
     base::Guid id_;
@@ -112,11 +113,13 @@ private:
     bool gathered_ = false;
     bool gathered_status_ = false;
     bool import_called_ = false;
+    bool closing_ = false;  // release() has begun
     bool closed_ = false;
     Document document_;
     OperationPtr creating_;
     OperationPtr importing_;
     std::vector<base::Guid> auto_release_;
+    std::optional<base::Guid> undelivered_;  // the transportable set that this object created
     std::vector<Coordinator::RecoveryEntry> recovery_set_;
     env::Mutex turn_;  // calls that change the set, one after the other
 };

@@ -67,8 +67,10 @@ Task<Answer<>> Coordinator::release_lun(Guid set, Guid provider_id, LunInformati
         device = disk.device;
         described = lun_information(disk);
     }
-    std::optional<LunInformation> known = co_await identify(provider, device, described);
-    if (!known) {
+    const Identified known = co_await identify(provider, device, described);
+    if (!known.lun) {
+        // "Not mine" is an answer; an array that cannot be asked is none, and its LUN may well be there.
+        if (known.failure) co_return std::unexpected(*known.failure);
         if (may_be_gone && device.empty()) co_return Answer<>();
         std::string text = fmt::format("provider {} does not know LUN {}", provider->info().name, lun.key());
         events_.error(EventId::kCleanupFailed, text,
@@ -82,7 +84,7 @@ Task<Answer<>> Coordinator::release_lun(Guid set, Guid provider_id, LunInformati
     auto detached = co_await host_.detach(lun_identity(lun));
     if (!detached) co_return refuse(detached.error());
     Answer<ProviderReply> emptied = co_await call<ProviderReply>(
-        provider, "OnLunEmpty", set, deadline(options_.call_limit), provider->on_lun_empty(device, std::move(*known)));
+        provider, "OnLunEmpty", set, deadline(options_.call_limit), provider->on_lun_empty(device, *known.lun));
     if (!emptied && !(may_be_gone && emptied.error().code == vss::kObjectNotFound)) {
         co_return std::unexpected(emptied.error());
     }
@@ -168,22 +170,34 @@ Task<Coordinator::Deleted> Coordinator::delete_snapshots(Guid object, uint32_t t
 
 Task<void> Coordinator::auto_release(std::vector<Guid> sets) {
     for (const Guid& set : sets) {
+        release_left_.erase(set);
         if (!sets_.contains(set)) continue;
         Deleted deleted = co_await delete_snapshots(set, vss::kObjectSnapshotSet);
         if (deleted.result) continue;
+        release_left_.insert(set);
+        retry_later();
         events_.error(EventId::kCleanupFailed,
                       "auto-release of shadow copy set " + set.braced() + ": " + deleted.result.error().message,
                       {{"set", set.text()},
                        {"code", vss::name(deleted.result.error().code)},
-                       {"remedy", "it is tried again when umbra-hostd starts; or delete the set"}});
+                       {"remedy", "it is tried again; or delete the set"}});
     }
+}
+
+void Coordinator::confirm_delivery(const Guid& id) {
+    const auto found = sets_.find(id);
+    if (found == sets_.end() || found->second.state != SetState::kUnconfirmed) return;
+    found->second.state = SetState::kTransported;
+    // When that cannot be written the set stays listed after a restart, and nothing else.
+    (void)save(found->second);
 }
 
 Task<Answer<uint32_t>> Coordinator::cleanup_set(Guid id) {
     const auto found = sets_.find(id);
     if (found == sets_.end()) co_return refuse(vss::kObjectNotFound, "no shadow copy set " + id.braced());
     const SetState state = found->second.state;
-    if (state != SetState::kImportFailed && state != SetState::kTransported) {
+    const bool handed_over = state == SetState::kTransported || state == SetState::kUnconfirmed;
+    if (state != SetState::kImportFailed && !handed_over) {
         co_return refuse(vss::kBadState, fmt::format("the set is {}: delete it instead", to_string(state)));
     }
     const SetRecord record = found->second;
@@ -191,7 +205,7 @@ Task<Answer<uint32_t>> Coordinator::cleanup_set(Guid id) {
     for (const SnapshotRecord& snapshot : record.snapshots) {
         auto unmounted = co_await host_.unmount_shadow(snapshot.id);
         if (!unmounted) co_return refuse(unmounted.error());
-        if (state == SetState::kTransported) continue;  // never presented to this host
+        if (handed_over) continue;  // never presented to this host
         for (const LunInformation& target : snapshot.targets) {
             auto detached = co_await host_.detach(lun_identity(target));
             if (!detached) co_return refuse(detached.error());
@@ -407,7 +421,10 @@ Task<Answer<bool>> Coordinator::is_volume_snapshotted(std::string name) {
     auto volume = co_await host_.resolve(name);
     if (!volume) co_return refuse(volume.error());
     for (const auto& [id, set] : sets_) {
-        if (set.state != SetState::kCreated && set.state != SetState::kTransported) continue;
+        if (set.state != SetState::kCreated && set.state != SetState::kTransported &&
+            set.state != SetState::kUndelivered && set.state != SetState::kUnconfirmed) {
+            continue;
+        }
         for (const SnapshotRecord& snapshot : set.snapshots) {
             if (snapshot.original_volume == volume->name) co_return true;
         }

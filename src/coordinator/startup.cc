@@ -56,10 +56,11 @@ Task<void> Coordinator::settle_leftovers(State state) {
         }
     }
     for (const SetRecord& record : state.sets) {
-        if (record.state != SetState::kCreated && record.state != SetState::kImported) continue;
+        const bool undelivered = record.state == SetState::kUndelivered;
+        if (record.state != SetState::kCreated && record.state != SetState::kImported && !undelivered) continue;
         if (!sets_.contains(record.id)) continue;
-        if ((record.context & vss::kAttrNoAutoRelease) == 0) {
-            // The requester that owned it cannot have outlived the service.
+        if (undelivered || (record.context & vss::kAttrNoAutoRelease) == 0) {
+            // The session that owned it has ended with the service.
             std::vector<Guid> one{record.id};
             co_await auto_release(std::move(one));
         } else {
@@ -78,17 +79,13 @@ Task<void> Coordinator::settle_leftovers(State state) {
 Task<void> Coordinator::settle_set(SetRecord record) {
     switch (record.state) {
         case SetState::kCreating: {
-            std::vector<Provider*> participants;
-            for (const SnapshotRecord& snapshot : record.snapshots) {
-                Provider* provider = providers_.find(snapshot.provider);
-                if (provider != nullptr && std::ranges::find(participants, provider) == participants.end()) {
-                    participants.push_back(provider);
-                }
-            }
             // This provider object never saw the set; AbortSnapshots is how it learns that it is no more (0042).
-            co_await undo_set(record, std::move(participants), {}, true);
-            events_.warning(EventId::kSetUndone, "the interrupted creation of " + record.id.braced() + " was undone",
-                            {{"set", record.id.text()}});
+            const bool undone = co_await undo_set(record, providers_of(record), {}, true);
+            if (undone) {
+                events_.warning(EventId::kSetUndone,
+                                "the interrupted creation of " + record.id.braced() + " was undone",
+                                {{"set", record.id.text()}});
+            }
             break;
         }
         case SetState::kImporting: {
@@ -113,8 +110,46 @@ Task<void> Coordinator::settle_set(SetRecord record) {
         case SetState::kTransported:
         case SetState::kImported:
         case SetState::kImportFailed:
+        case SetState::kUndelivered:
+        case SetState::kUnconfirmed:
             break;
     }
+}
+
+std::vector<Provider*> Coordinator::providers_of(const SetRecord& record) {
+    std::vector<Provider*> out;
+    for (const SnapshotRecord& snapshot : record.snapshots) {
+        Provider* provider = providers_.find(snapshot.provider);
+        if (provider != nullptr && std::ranges::find(out, provider) == out.end()) out.push_back(provider);
+    }
+    return out;
+}
+
+void Coordinator::retry_later() {
+    if (retrying_ || stopping_) return;
+    retrying_ = true;
+    background_.spawn(retry_leftovers());
+}
+
+Task<void> Coordinator::retry_leftovers() {
+    env::Duration pause = options_.retry_interval;
+    while (!stopping_ && !(undo_left_.empty() && flags_left_.empty() && release_left_.empty())) {
+        (void)co_await stop_signal_.wait_until(deadline(pause));
+        pause = std::min<env::Duration>(pause * 2, options_.retry_limit);
+        // Some providers take a word about another set for the end of the one in progress.
+        if (stopping_ || creation_) continue;
+        settling_ = true;
+        std::vector<Intent> flags;
+        for (const auto& [id, intent] : flags_left_) flags.push_back(intent);
+        co_await restore_source_flags(std::move(flags));
+        std::vector<SetRecord> sets;
+        for (const auto& [id, record] : undo_left_) sets.push_back(record);
+        for (const SetRecord& record : sets) (void)co_await undo_set(record, providers_of(record), {}, true);
+        const std::vector<Guid> releases(release_left_.begin(), release_left_.end());
+        co_await auto_release(releases);
+        settling_ = false;
+    }
+    retrying_ = false;
 }
 
 Task<void> Coordinator::surface_again(Guid id) {

@@ -27,6 +27,10 @@ std::string_view to_string(SetState state) {
             return "import failed";
         case SetState::kBreaking:
             return "breaking";
+        case SetState::kUndelivered:
+            return "undelivered";
+        case SetState::kUnconfirmed:
+            return "unconfirmed";
     }
     return "unknown";
 }
@@ -263,7 +267,7 @@ base::Result<SetRecord> decode_set(base::Bytes bytes) {
     SetRecord set;
     set.id = get_guid(in);
     const uint8_t state = in.get<uint8_t>();
-    if (state < 1 || state > static_cast<uint8_t>(SetState::kBreaking)) {
+    if (state < 1 || state > static_cast<uint8_t>(SetState::kUnconfirmed)) {
         return fail(Code::kCorrupt, "set record of unknown state " + std::to_string(state));
     }
     set.state = static_cast<SetState>(state);

@@ -47,6 +47,9 @@ enum class SetState : uint8_t {
     kImported = 5,
     kImportFailed = 6,  ///< LUNs are presented to this host, nothing is mounted
     kBreaking = 7,      ///< finished at a restart
+    // The two stages of a transportable set before kTransported (decision 0044).
+    kUndelivered = 8,  ///< complete, but its document has not left: deleted at the session's end or at a restart
+    kUnconfirmed = 9,  ///< its document has left, and nobody has said that it arrived: kept, and listed
 };
 std::string_view to_string(SetState state);
 

@@ -42,20 +42,23 @@ bool same_place(const SnapshotRecord& snapshot, const host::Volume& volume) {
 
 }  // namespace
 
-Task<std::optional<LunInformation>> Coordinator::identify(Provider* provider, std::string device, LunInformation lun) {
+Task<Coordinator::Identified> Coordinator::identify(Provider* provider, std::string device, LunInformation lun) {
+    Identified out;
     std::optional<SupportReply> reply = co_await with_deadline<SupportReply>(
         environment_.executor, background_, provider->fill_in_lun_info(device, lun), deadline(options_.call_limit));
-    // FillInLunInfo's code is ignored (vss.md 2.2); only a surrogate that is gone is worth telling.
     if (!reply) {
         provider->give_up("FillInLunInfo did not return in time");
         reply.emplace().lost = "FillInLunInfo did not return in time";
     }
     if (!reply->lost.empty()) {
-        (void)provider_failure(*provider, "FillInLunInfo", {}, *reply);
-        co_return std::nullopt;
+        out.failure = provider_failure(*provider, "FillInLunInfo", {}, *reply);
+    } else if (reply->supported && reply->luns.size() == 1) {
+        out.lun = std::move(reply->luns.front());
+    } else if (vss::failed(reply->code)) {
+        out.failure = Failure{vss::kProviderVeto, fmt::format("provider {}: FillInLunInfo returned {}",
+                                                              provider->info().name, vss::name(reply->code))};
     }
-    if (!reply->supported || reply->luns.size() != 1) co_return std::nullopt;
-    co_return std::move(reply->luns.front());
+    co_return out;
 }
 
 Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, std::vector<SnapshotRecord> snapshots) {
@@ -100,9 +103,8 @@ Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, 
         for (size_t i = 0; i < arrived->size() && i < wanted.size(); ++i) {
             const std::optional<host::Disk>& disk = (*arrived)[i];
             if (!disk) continue;
-            std::optional<LunInformation> found =
-                co_await identify(wanted[i].provider, disk->device, lun_information(*disk));
-            if (found && found->same_lun_as(wanted[i].lun)) disks[wanted[i].lun.key()] = *disk;
+            const Identified found = co_await identify(wanted[i].provider, disk->device, lun_information(*disk));
+            if (found.lun && found.lun->same_lun_as(wanted[i].lun)) disks[wanted[i].lun.key()] = *disk;
         }
     }
     std::vector<Surfaced> results;

@@ -50,7 +50,15 @@ Task<ProviderReply> FakeProvider::enter(std::string method) {
         co_return reply;
     }
     calls.push_back(method);
-    if (const auto slow = delay.find(method); slow != delay.end()) co_await env::sleep_for(executor_, slow->second);
+    if (const auto slow = delay.find(method); slow != delay.end()) {
+        const bool killed = co_await given_up_.wait_until(executor_.now() + slow->second);
+        if (killed) {
+            reply.lost = "given up";
+            co_return reply;
+        }
+    }
+    const bool local = method.starts_with("Pre") || method == "PostCommitSnapshots" || method == "GetTargetLuns";
+    if (array_away && !local) reply.code = vss::kProviderVeto;
     if (const auto lost = lose.find(method); lost != lose.end()) {
         reply.lost = lost->second;
         restart();
@@ -85,6 +93,7 @@ Task<std::expected<bool, std::string>> FakeProvider::has_ex() {
 void FakeProvider::give_up(std::string) {
     ++give_ups;
     restart();
+    given_up_.notify_all();
 }
 
 Task<SupportReply> FakeProvider::are_luns_supported(uint32_t, std::vector<std::string>,
@@ -220,7 +229,7 @@ Task<SupportReply> FakeProvider::fill_in_lun_info(std::string, LunInformation lu
     SupportReply out;
     static_cast<ProviderReply&>(out) = co_await enter("FillInLunInfo");
     if (!out.lost.empty()) co_return out;
-    out.supported = !foreign_fill_in && array_.find(lun) != nullptr;
+    out.supported = !array_away && !foreign_fill_in && array_.find(lun) != nullptr;
     if (corrupt_fill_in) lun.serial_number = "another";
     if (change_ignored_fields) {
         lun.bus_type = 6;

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "coordinator/deadline.h"
 #include "coordinator/provider.h"
 #include "env/executor.h"
 #include "host/testing/fake_host.h"
@@ -60,7 +61,12 @@ class FakeProvider final : public Provider {
 public:
     FakeProvider(FakeArray& array, host::testing::FakeHost& host, env::Executor& executor, std::string host_name,
                  KillSwitch* kill, base::Guid id, std::string name = "fake")
-        : array_(array), host_(host), executor_(executor), host_name_(std::move(host_name)), kill_(kill) {
+        : array_(array),
+          host_(host),
+          executor_(executor),
+          host_name_(std::move(host_name)),
+          kill_(kill),
+          given_up_(executor) {
         info_.id = id;
         info_.name = std::move(name);
         info_.version = "1.0";
@@ -79,6 +85,7 @@ public:
     bool foreign_fill_in = false;        ///< FillInLunInfo says that the LUN is not its
     bool change_ignored_fields = false;  ///< bus type and signature differ from GetTargetLuns'
     bool arrive = true;                  ///< LUNs show up after LocateLuns
+    bool array_away = false;             ///< methods that need the array fail, after their delay, without effect
     bool commit_was_frozen = false;
     uint32_t flags_at_commit = 0;
     int polls_until_done = 2;
@@ -141,6 +148,7 @@ private:
     env::Executor& executor_;
     std::string host_name_;
     KillSwitch* kill_;
+    Signal given_up_;
     ProviderInfo info_;
     int state_ =
         0;  // vss.md 3.4: 0 unknown, 1 preparing, 2 prepared, 3 precommitted, 4 committed, 5 created, 6 aborted
