@@ -10,10 +10,11 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
-#include <thread>
+#include <utility>
 
 #include "config.h"
 #include "coordinator/coordinator.h"
@@ -113,7 +114,10 @@ Result<void> serve(const Config& config) {
     UMBRA_ASSIGN(auto loop, env::Loop::create());
     env::KernelRandom random;
     constexpr int kSignals[] = {SIGTERM, SIGINT};
-    UMBRA_TRY(loop->handle_signals(kSignals, [&](int) { loop->stop(); }));
+    bool stopping = false;
+    UMBRA_TRY(loop->handle_signals(kSignals, [&](int) {
+        if (!std::exchange(stopping, true)) loop->stop();
+    }));
 
     UMBRA_ASSIGN(auto store, coordinator::open_sqlite_state_store(config.state_dir + "/state.db"));
     host::Attachments attachments(config.host);
@@ -158,7 +162,10 @@ Result<void> serve(const Config& config) {
     options.safe_mode = config.safe_mode;
     coordinator::Coordinator coordinator(env::Environment{*loop, random}, machine, *store, registry, events, options);
     Result<void> started;
-    if (!loop->run(start(&coordinator, &started))) return {};  // a signal came first
+    if (!loop->run(start(&coordinator, &started))) {
+        // A signal came first. What is under way is left to the journal, as after a kill; children end with us.
+        std::_Exit(0);
+    }
     UMBRA_TRY(started);
 
     host::Management management(config.host, attachments);
@@ -189,15 +196,7 @@ Result<void> serve(const Config& config) {
 
     loop->run();
 
-    // The loop goes on working for the calls that are still inside while the server lets go of them.
-    std::thread closing([&] {
-        server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
-        server->Wait();
-        loop->stop();
-    });
-    loop->run();
-    closing.join();
-    loop->run(coordinator.stop());
+    coordinator::shut_down(*loop, *server, coordinator);
     unlink(config.socket.c_str());
     return {};
 }

@@ -3,8 +3,11 @@
 #include <grpcpp/grpcpp.h>
 #include <vss.grpc.pb.h>
 
+#include <cstdio>
+#include <cstdlib>
 #include <future>
-#include <mutex>
+#include <memory>
+#include <thread>
 
 #include "coordinator/session.h"
 
@@ -104,38 +107,54 @@ void fill(const Operation& from, v1::OperationState* to) {
     to->set_step(from.step);
 }
 
-/// Ends the session when its stream ends, whatever ends it.
-class SessionStream final : public grpc::ServerWriteReactor<v1::SessionOpened> {
+/// Ends the session when its stream ends, whatever ends it. Owns itself until OnDone, and after that by whatever it has
+/// still posted: nothing depends on the order in which gRPC's threads and the executor get to work. All calls to gRPC
+/// are made on the executor, without a lock.
+class SessionStream final : public grpc::ServerWriteReactor<v1::SessionOpened>,
+                            public std::enable_shared_from_this<SessionStream> {
 public:
-    SessionStream(ServiceContext& context, std::string client) : context_(context) {
-        context_.executor.post([this, client] {
-            id_ = context_.coordinator.open_session(client)->id();
-            opened_.set_session(id_.text());
-            std::lock_guard lock(mutex_);
-            if (!finished_) StartWrite(&opened_);
-        });
+    static SessionStream* open(ServiceContext& context, std::string client) {
+        auto stream = std::make_shared<SessionStream>(context);
+        stream->self_ = stream;
+        context.executor.post([stream, client = std::move(client)] { stream->begin(client); });
+        return stream.get();
     }
+    explicit SessionStream(ServiceContext& context) : context_(context) {}
+
     void OnWriteDone(bool ok) override {
-        if (!ok) finish();
+        if (!ok) post_finish();
     }
-    void OnCancel() override { finish(); }
+    void OnCancel() override { post_finish(); }
     void OnDone() override {
-        // Behind the opening in the executor's queue, so that it finds what it is to close.
-        context_.executor.post([this] {
-            context_.coordinator.abandon_session(id_);
-            delete this;
-        });
+        context_.executor.post([stream = std::exchange(self_, nullptr)] { stream->end(); });
     }
 
 private:
-    void finish() {
-        std::lock_guard lock(mutex_);
-        if (!std::exchange(finished_, true)) Finish(Status::OK);
+    void post_finish() {
+        context_.executor.post([stream = shared_from_this()] { stream->finish(Status::OK); });
     }
+    // What follows runs on the executor only.
+    void begin(const std::string& client) {
+        if (finished_) return;
+        const SessionPtr session =
+            context_.coordinator.open_session(client, [stream = shared_from_this()] { stream->finish(Status::OK); });
+        if (!session) return finish(Status(grpc::StatusCode::UNAVAILABLE, "umbra-hostd ends"));
+        id_ = session->id();
+        opened_.set_session(id_.text());
+        StartWrite(&opened_);
+    }
+    void finish(const Status& status) {
+        if (!std::exchange(finished_, true)) Finish(status);
+    }
+    void end() {
+        finished_ = true;
+        if (!id_.is_null()) context_.coordinator.abandon_session(id_);
+    }
+
     ServiceContext& context_;
-    Guid id_;  // executor's
+    std::shared_ptr<SessionStream> self_;  // gRPC's hold on the object, from open() to OnDone
+    Guid id_;
     v1::SessionOpened opened_;
-    std::mutex mutex_;
     bool finished_ = false;
 };
 
@@ -145,7 +164,7 @@ public:
 
     grpc::ServerWriteReactor<v1::SessionOpened>* OpenSession(grpc::CallbackServerContext*,
                                                              const v1::OpenSessionRequest* request) override {
-        return new SessionStream(context_, request->client());
+        return SessionStream::open(context_, request->client());
     }
     Status CloseSession(ServerContext*, const v1::SessionRequest* request, v1::StatusReply* reply) override {
         const Guid id = guid(request->session());
@@ -399,11 +418,12 @@ public:
     Status WaitOperation(ServerContext*, const v1::WaitOperationRequest* request, v1::OperationState* reply) override {
         wait_for<bool>(context_.executor,
                        [&] { return wait_operation(guid(request->operation()), request->timeout_ms()); });
-        call_on(context_.executor, [&] {
+        const bool over = call_on(context_.executor, [&] {
             state_of(guid(request->operation()), reply);
-            return true;
+            return !context_.coordinator.stopping() || reply->result() != vss::kAsyncPending;
         });
-        return Status::OK;
+        // One who waits on would ask again at once.
+        return over ? Status::OK : Status(grpc::StatusCode::UNAVAILABLE, "umbra-hostd ends");
     }
     Status CancelOperation(ServerContext*, const v1::OperationRequest* request, v1::StatusReply* reply) override {
         const ComCode code = call_on(context_.executor,
@@ -603,7 +623,31 @@ private:
     ServiceContext& context_;
 };
 
+Task<void> end_all(Coordinator* coordinator, env::Event* closed) {
+    co_await coordinator->stop();
+    co_await closed->wait();
+}
+
 }  // namespace
+
+void shut_down(env::Loop& loop, grpc::Server& server, Coordinator& coordinator, const ShutdownLimits& limits) {
+    env::Event closed(loop);
+    const env::TimerId timer = loop.call_at(loop.now() + limits.all, [] {
+        // Something hangs in the kernel. The journal makes up for it as after a kill.
+        std::fputs("<4>umbra-hostd: not everything ended in time; the next start goes on with it\n", stderr);
+        std::_Exit(1);
+    });
+    // The loop works on for the calls that are still inside while the server lets go of them.
+    std::thread closing([&] {
+        server.Shutdown(std::chrono::system_clock::now() + limits.calls);
+        server.Wait();
+        loop.post([&] { closed.set(); });
+    });
+    const bool ended = loop.run(end_all(&coordinator, &closed));
+    UMBRA_CHECK(ended);
+    loop.cancel_timer(timer);
+    closing.join();
+}
 
 std::unique_ptr<grpc::Service> make_vss_service(ServiceContext& context) {
     return std::make_unique<VssService>(context);

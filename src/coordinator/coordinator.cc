@@ -178,10 +178,11 @@ Task<Answer<bool>> Coordinator::has_ex(Provider* provider) {
 
 // --- Sessions --------------------------------------------------------------------------------------------------------
 
-SessionPtr Coordinator::open_session(std::string client) {
+SessionPtr Coordinator::open_session(std::string client, std::function<void()> on_end) {
     if (stopping_) return nullptr;
     const base::Guid id = new_id();
     auto session = std::make_shared<Session>(*this, id, std::move(client));
+    session->on_end_ = std::move(on_end);
     sessions_[id] = session;
     return session;
 }
@@ -197,6 +198,7 @@ Task<void> Coordinator::end_session(base::Guid id, bool orderly) {
     sessions_.erase(id);
     ++closing_sessions_;
     co_await session->release(orderly);
+    if (const auto on_end = std::exchange(session->on_end_, nullptr)) on_end();
     --closing_sessions_;
     sessions_changed_.wake_all();
 }

@@ -86,7 +86,8 @@ public:
     env::Task<void> stop();
 
     /// nullptr when the service stops.
-    SessionPtr open_session(std::string client);
+    /// `on_end` is called once the session has been released, whoever ended it.
+    SessionPtr open_session(std::string client, std::function<void()> on_end = nullptr);
     SessionPtr find_session(const base::Guid& id);
     /// IVssBackupComponents' last Release: its requester has what it was given.
     env::Task<void> close_session(base::Guid id) { return end_session(id, true); }

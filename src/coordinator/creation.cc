@@ -33,6 +33,7 @@ Task<Answer<Guid>> Coordinator::start_snapshot_set(SessionPtr session, uint32_t 
         const env::Instant next = std::min(until, deadline(std::chrono::milliseconds(100)));
         co_await env::sleep_until(environment_.executor, next);
     }
+    if (stopping_ || session->closing_) co_return refuse(vss::kBadState, "the object is being released");
     creation_ = std::make_unique<Creation>(environment_.executor);
     creation_->record.id = new_id();
     creation_->record.context = context;

@@ -113,6 +113,7 @@ private:
     bool gathered_ = false;
     bool gathered_status_ = false;
     bool import_called_ = false;
+    std::function<void()> on_end_;
     bool closing_ = false;  // release() has begun
     bool closed_ = false;
     Document document_;
