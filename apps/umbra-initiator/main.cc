@@ -16,8 +16,9 @@ int usage() {
     std::fputs(
         "usage: umbra-initiator --url iscsi://PORTAL/TARGET/LUN --file FILE --initiator IQN [--expect KEY] "
         "[--read-only]\n"
-        "                       [--ready-fd N] [--daemonize]\n"
-        "Serves the LUN as FILE until FILE is unmounted.\n",
+        "                       [--ready-fd N] [--daemonize] [--absent-patience-ms N]\n"
+        "Serves the LUN as FILE until FILE is unmounted. When the array answers without the LUN for longer than the\n"
+        "patience (60000), every request fails from then on.\n",
         stderr);
     return 2;
 }
@@ -41,6 +42,8 @@ int main(int argc, char** argv) {
             options.expect_key = argv[++i];
         } else if (arg == "--ready-fd" && more) {
             options.ready_fd = std::atoi(argv[++i]);
+        } else if (arg == "--absent-patience-ms" && more) {
+            options.absent_patience_ms = std::atoi(argv[++i]);
         } else if (arg == "--read-only") {
             options.read_only = true;
         } else if (arg == "--daemonize") {

@@ -2,11 +2,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+#include <deque>
+#include <random>
+
 #include "host/host.h"
 #include "host/iscsi_session.h"
 #include "host/machine.h"
 #include "host/process.h"
 #include "host/testing/fake_host.h"
+#include "host/write_journal.h"
 #include "sim/executor.h"
 
 namespace umbra::host {
@@ -19,6 +24,69 @@ std::vector<std::byte> bytes(std::initializer_list<int> values) {
     std::vector<std::byte> out;
     for (const int value : values) out.push_back(static_cast<std::byte>(value));
     return out;
+}
+
+TEST(WriteJournal, KeepsWhatFitsInOrderAndForgetsWhatIsDurable) {
+    constexpr size_t kRing = 1000;
+    WriteJournal journal(kRing, 8);
+    std::mt19937_64 random(7);
+    std::deque<std::vector<std::byte>> model;
+    uint64_t begin = 0;
+    int refused = 0;
+    for (int step = 0; step < 20'000; ++step) {
+        if (random() % 3 != 0) {
+            const size_t size = random() % 5 == 0 ? 0 : 1 + random() % 400;
+            std::vector<std::byte> data(size);
+            for (std::byte& b : data) b = static_cast<std::byte>(random());
+            const bool added = journal.add(1, 7, 9, data.data(), size);
+            if (added) {
+                model.push_back(data);
+            } else {
+                ++refused;
+                // Only for want of room: skipping to the start of the ring wastes less than one item.
+                EXPECT_TRUE(model.size() == 8 || journal.bytes() + 2 * size > kRing) << step;
+            }
+        } else {
+            const uint64_t upto = begin + random() % (model.size() + 3);
+            journal.forget(upto);
+            for (; begin < upto && !model.empty(); ++begin) model.pop_front();
+        }
+        ASSERT_EQ(journal.begin(), begin);
+        ASSERT_EQ(journal.end(), begin + model.size());
+        for (size_t i = 0; i < model.size(); ++i) {
+            const auto& entry = journal.at(begin + i);
+            if (model[i].empty()) {
+                ASSERT_EQ(entry.data, nullptr);
+            } else {
+                ASSERT_EQ(std::memcmp(entry.data, model[i].data(), model[i].size()), 0) << step;
+            }
+        }
+    }
+    EXPECT_GT(refused, 100);
+    journal.forget(journal.end());
+    EXPECT_EQ(journal.bytes(), 0u);
+    EXPECT_TRUE(journal.add(1, 0, 1, std::vector<std::byte>(kRing).data(), kRing));
+    EXPECT_FALSE(journal.add(1, 0, 1, nullptr, 0) && journal.add(1, 0, 1, std::vector<std::byte>(1).data(), 1));
+}
+
+TEST(PageC0, OnlyOursAndOnlyWhenItTells) {
+    std::vector<std::byte> page(38 + 3 + 24);
+    page[1] = std::byte{0xc0};
+    std::memcpy(&page[4], "UMBRALUN", 8);
+    page[12] = std::byte{2};
+    page[37] = std::byte{3};
+    page[41] = std::byte{0xaa};
+    page[64] = std::byte{5};
+    const auto state = parse_page_c0(page);
+    ASSERT_TRUE(state);
+    EXPECT_EQ(state->run.bytes[0], std::byte{0xaa});
+    EXPECT_EQ(state->content, 5u);
+    for (size_t size = 0; size < page.size(); ++size) EXPECT_FALSE(parse_page_c0(base::Bytes(page).first(size)));
+    page[12] = std::byte{1};
+    EXPECT_FALSE(parse_page_c0(page));
+    page[12] = std::byte{2};
+    page[5] = std::byte{'X'};
+    EXPECT_FALSE(parse_page_c0(page));
 }
 
 TEST(Page83, RoundTripAndKey) {

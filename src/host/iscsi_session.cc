@@ -1,6 +1,12 @@
 #include "host/iscsi_session.h"
 
+#include <poll.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstring>
 #include <functional>
 #include <random>
@@ -18,6 +24,9 @@ using base::Result;
 namespace {
 
 constexpr int kUnitAttentionRetries = 16;
+constexpr int kAscNoLogicalUnit = 0x25;
+constexpr size_t kPageC0Signature = 4;
+constexpr size_t kPageC0NameLength = 37;
 
 struct TaskDeleter {
     void operator()(scsi_task* task) const { scsi_free_scsi_task(task); }
@@ -25,8 +34,10 @@ struct TaskDeleter {
 using TaskPtr = std::unique_ptr<scsi_task, TaskDeleter>;
 
 // Repeats while the LUN has unit attentions to tell: after a login there is always at least one.
-Result<TaskPtr> run(iscsi_context* context, const char* what, const std::function<scsi_task*()>& issue) {
+Result<TaskPtr> run(iscsi_context* context, const char* what, const std::function<scsi_task*()>& issue,
+                    const std::atomic<bool>* stop = nullptr) {
     for (int attempt = 0;; ++attempt) {
+        if (stop != nullptr && *stop) return fail(Code::kCancelled, what);
         TaskPtr task(issue());
         if (!task) return fail(Code::kUnavailable, std::string(what) + ": " + iscsi_get_error(context));
         if (task->status == SCSI_STATUS_GOOD) return task;
@@ -35,7 +46,11 @@ Result<TaskPtr> run(iscsi_context* context, const char* what, const std::functio
         if (attention && attempt < kUnitAttentionRetries) continue;
         const bool absent =
             task->status == SCSI_STATUS_CHECK_CONDITION && task->sense.key == SCSI_SENSE_ILLEGAL_REQUEST;
-        return fail(absent ? Code::kUnsupported : Code::kIo, std::string(what) + ": " + iscsi_get_error(context));
+        const bool no_unit = absent && task->sense.ascq >> 8 == kAscNoLogicalUnit;
+        return fail(no_unit  ? Code::kNotFound
+                    : absent ? Code::kUnsupported
+                             : Code::kIo,
+                    std::string(what) + ": " + iscsi_get_error(context));
     }
 }
 
@@ -65,7 +80,66 @@ Result<iscsi_context*> make_context(const std::string& initiator, int timeout_se
     return context;
 }
 
+void on_waited(iscsi_context*, int status, void*, void* wait) {
+    static_cast<IscsiWait*>(wait)->status = status;
+    static_cast<IscsiWait*>(wait)->done = true;
+}
+
+using Instant = std::chrono::steady_clock::time_point;
+
+// libiscsi's own waiting for a connection ends when the kernel gives up, which takes minutes.
+Result<void> wait_for(iscsi_context* context, IscsiWait& wait, Instant deadline, const std::atomic<bool>* stop) {
+    constexpr std::chrono::milliseconds kLook{200};
+    while (!wait.done) {
+        const auto left =
+            std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+        if (left.count() <= 0) return fail(Code::kUnavailable, "no answer in time");
+        if (stop != nullptr && *stop) return fail(Code::kCancelled, "stopped");
+        pollfd entry = {iscsi_get_fd(context), static_cast<short>(iscsi_which_events(context)), 0};
+        const int ready = ::poll(&entry, 1, static_cast<int>(std::min(left, kLook).count()) + 1);
+        if (ready < 0 && errno != EINTR) return base::fail_errno(errno, "poll");
+        if (iscsi_service(context, ready > 0 ? entry.revents : 0) < 0) {
+            return fail(Code::kUnavailable, iscsi_get_error(context));
+        }
+    }
+    if (wait.status != SCSI_STATUS_GOOD) return fail(Code::kUnavailable, iscsi_get_error(context));
+    return {};
+}
+
+Result<void> connect_and_login(iscsi_context* context, const std::string& portal, int timeout_seconds, IscsiWait& wait,
+                               const std::atomic<bool>* stop) {
+    const Instant deadline = std::chrono::steady_clock::now() + std::chrono::seconds(timeout_seconds);
+    wait = {};
+    auto done = iscsi_connect_async(context, portal.c_str(), on_waited, &wait) == 0
+                    ? wait_for(context, wait, deadline, stop)
+                    : fail(Code::kUnavailable, iscsi_get_error(context));
+    if (!done) return fail(done.error().code, "portal " + portal + ": " + done.error().message);
+    wait = {};
+    done = iscsi_login_async(context, on_waited, &wait) == 0 ? wait_for(context, wait, deadline, stop)
+                                                             : fail(Code::kUnavailable, iscsi_get_error(context));
+    if (done) return {};
+    // Status classes and details 0202 (not authorised for this target) and 0203 (no such target), RFC 7143 11.13.5. The
+    // library keeps them in the text only.
+    const std::string text = iscsi_get_error(context);
+    const bool absent = text.find("(514)") != std::string::npos || text.find("(515)") != std::string::npos;
+    return fail(absent ? Code::kNotFound : done.error().code, "login at " + portal + ": " + done.error().message);
+}
+
 }  // namespace
+
+std::optional<ArrayState> parse_page_c0(Bytes page) {
+    constexpr std::string_view kSignature = "UMBRALUN";
+    if (page.size() <= kPageC0NameLength || base::as_text(page.subspan(kPageC0Signature, 8)) != kSignature ||
+        std::to_integer<unsigned>(page[kPageC0Signature + 8]) < 2) {
+        return std::nullopt;
+    }
+    const size_t at = kPageC0NameLength + 1 + std::to_integer<size_t>(page[kPageC0NameLength]);
+    if (page.size() < at + 24) return std::nullopt;
+    ArrayState out;
+    std::copy_n(page.begin() + static_cast<ptrdiff_t>(at), out.run.bytes.size(), out.run.bytes.begin());
+    out.content = base::load_be<uint64_t>(page.data() + at + 16);
+    return out;
+}
 
 std::string IscsiPath::url() const {
     return "iscsi://" + portal + "/" + target + "/" + std::to_string(lun);
@@ -112,18 +186,17 @@ Result<LunIdentity> make_identity(Bytes inquiry, Bytes page80, Bytes page83) {
 
 Result<std::unique_ptr<IscsiSession>> IscsiSession::login(const std::string& portal, const std::string& target,
                                                           const std::string& initiator, int timeout_seconds,
-                                                          uint64_t isid) {
+                                                          uint64_t isid, const std::atomic<bool>* stop) {
     UMBRA_ASSIGN(iscsi_context * context, make_context(initiator, timeout_seconds, isid != 0 ? isid : random_isid()));
-    std::unique_ptr<IscsiSession> session(new IscsiSession(context));
+    std::unique_ptr<IscsiSession> session(new IscsiSession(context, stop));
     if (iscsi_set_targetname(context, target.c_str()) != 0 ||
         iscsi_set_session_type(context, ISCSI_SESSION_NORMAL) != 0) {
         return fail(Code::kInvalidArgument, std::string("target ") + target + ": " + iscsi_get_error(context));
     }
-    if (iscsi_connect_sync(context, portal.c_str()) != 0) {
-        return fail(Code::kUnavailable, "portal " + portal + ": " + iscsi_get_error(context));
-    }
-    if (iscsi_login_sync(context) != 0) {
-        return fail(Code::kUnavailable, "login to " + target + " at " + portal + ": " + iscsi_get_error(context));
+    const auto done = connect_and_login(context, portal, timeout_seconds, session->wait_, stop);
+    if (!done) {
+        session->abandon();
+        return fail(done.error().code, "target " + target + ": " + done.error().message);
     }
     return session;
 }
@@ -142,6 +215,8 @@ IscsiSession::~IscsiSession() {
         iscsi_set_timeout(context_, 2);
         iscsi_logout_sync(context_);
     }
+    // First the socket: what is still queued refers to memory of commands that nobody waits for any more.
+    iscsi_disconnect(context_);
     iscsi_destroy_context(context_);
 }
 
@@ -172,7 +247,7 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
     const int lun = static_cast<int>(number);
     LunFacts out;
     UMBRA_ASSIGN(TaskPtr inquiry,
-                 run(context_, "INQUIRY", [&] { return iscsi_inquiry_sync(context_, lun, 0, 0, 255); }));
+                 run(context_, "INQUIRY", [&] { return iscsi_inquiry_sync(context_, lun, 0, 0, 255); }, stop_));
     out.inquiry = data_of(*inquiry);
     if (out.inquiry.size() < 36) return fail(Code::kCorrupt, "INQUIRY: too short an answer");
     if (std::to_integer<unsigned>(out.inquiry[0]) >> 5 != 0) {
@@ -183,8 +258,9 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
     }
     const auto page = [&](int code) -> Result<std::vector<std::byte>> {
         for (int size = 255;;) {
-            UMBRA_ASSIGN(TaskPtr task, run(context_, "INQUIRY of a VPD page",
-                                           [&] { return iscsi_inquiry_sync(context_, lun, 1, code, size); }));
+            UMBRA_ASSIGN(TaskPtr task, run(
+                                           context_, "INQUIRY of a VPD page",
+                                           [&] { return iscsi_inquiry_sync(context_, lun, 1, code, size); }, stop_));
             std::vector<std::byte> data = data_of(*task);
             if (data.size() < 4) return fail(Code::kCorrupt, "VPD page: too short an answer");
             const size_t length = base::load_be<uint16_t>(data.data() + 2) + 4u;
@@ -203,7 +279,7 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
     if (out.identity.key().empty()) return fail(Code::kUnsupported, "the LUN has no identifier in VPD page 83");
 
     UMBRA_ASSIGN(TaskPtr capacity,
-                 run(context_, "READ CAPACITY(16)", [&] { return iscsi_readcapacity16_sync(context_, lun); }));
+                 run(context_, "READ CAPACITY(16)", [&] { return iscsi_readcapacity16_sync(context_, lun); }, stop_));
     const std::vector<std::byte> cap = data_of(*capacity);
     if (cap.size() < 16) return fail(Code::kCorrupt, "READ CAPACITY(16): too short an answer");
     out.blocks = base::load_be<uint64_t>(cap.data()) + 1;
@@ -214,6 +290,7 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
     if (out.blocks == 0 || out.blocks > (uint64_t{1} << 62) / out.block_bytes) {
         return fail(Code::kCorrupt, "READ CAPACITY(16): impossible size");
     }
+    if (const auto own = page(0xc0)) out.state = parse_page_c0(*own);
     const bool provisioning = (std::to_integer<unsigned>(cap[14]) & 0x80) != 0;
     const bool zeroes = (std::to_integer<unsigned>(cap[14]) & 0x40) != 0;
     // The limits are optional pages: without them nothing is assumed.
@@ -244,11 +321,10 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
 Result<std::vector<std::string>> discover_targets(const std::string& portal, const std::string& initiator,
                                                   int timeout_seconds) {
     UMBRA_ASSIGN(iscsi_context * context, make_context(initiator, timeout_seconds, IscsiSession::random_isid()));
+    IscsiWait wait;
     std::unique_ptr<iscsi_context, int (*)(iscsi_context*)> owner(context, iscsi_destroy_context);
     iscsi_set_session_type(context, ISCSI_SESSION_DISCOVERY);
-    if (iscsi_connect_sync(context, portal.c_str()) != 0 || iscsi_login_sync(context) != 0) {
-        return fail(Code::kUnavailable, "discovery at " + portal + ": " + iscsi_get_error(context));
-    }
+    UMBRA_TRY(connect_and_login(context, portal, timeout_seconds, wait, nullptr));
     iscsi_discovery_address* found = iscsi_discovery_sync(context);
     std::vector<std::string> targets;
     for (const iscsi_discovery_address* at = found; at != nullptr; at = at->next) targets.emplace_back(at->target_name);

@@ -3,7 +3,9 @@
 #include <fcntl.h>
 #include <malloc.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -12,12 +14,15 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstring>
 #include <memory>
-#include <utility>
+#include <mutex>
+#include <optional>
 #include <vector>
 
 #define FUSE_USE_VERSION 314
@@ -26,6 +31,9 @@
 #include <iscsi/iscsi.h>
 #include <iscsi/scsi-lowlevel.h>
 #include <linux/falloc.h>
+
+#include "host/process.h"
+#include "host/write_journal.h"
 
 namespace umbra::host {
 
@@ -43,12 +51,13 @@ constexpr size_t kLargeBuffers = 24;  // these two bound the memory; when they a
 constexpr size_t kSmallBuffers = 160;
 constexpr uint64_t kMaxZeroBytes = 1ull << 30;  // of one UNMAP or WRITE SAME
 constexpr unsigned kMaxAborts = 8;              // ABORTED COMMAND of one command before it becomes EIO
-constexpr size_t kUnflushedBytes = 32u << 20;   // of writes that the target may still lose
-constexpr size_t kUnflushedChanges = 16384;
 constexpr int kLoginSeconds = 20;
 constexpr int kReloginSeconds = 5;
 constexpr int64_t kReloginPauseMs = 500;
-constexpr int64_t kAbsentMs = 60'000;
+constexpr size_t kJournalBytes = 32u << 20;  // of acknowledged writes between two flushes
+constexpr size_t kJournalEntries = 16384;
+constexpr size_t kReplaysAtOnce = 16;
+constexpr size_t kLoginStackBytes = 1u << 20;
 
 int64_t now_ms() {
     return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
@@ -92,61 +101,28 @@ struct Op {
     size_t size = 0;
     unsigned pending = 0;  // commands not finished
     int error = 0;         // errno of the first one that failed
-};
-
-// What the target has acknowledged, but not yet flushed: a target that is killed or loses power forgets it, while the
-// kernel above believes it written until a flush says otherwise. It is kept here, in order, until a flush has covered
-// it, and written again on the session after a lost one.
-class Unflushed {
-public:
-    struct Change {
-        Kind kind = Kind::kWrite;
-        uint32_t blocks = 0;
-        uint64_t lba = 0;
-        uint64_t at = 0;  // of its data, counted from the beginning of time
-        size_t bytes = 0;
-    };
-    explicit Unflushed(bool used) : arena_(used ? kUnflushedBytes : 0, true), changes_(used ? kUnflushedChanges : 0) {}
-
-    bool fits(size_t bytes) const {
-        return next_ - first_ < changes_.size() && place(bytes) + bytes - begin() <= arena_.size();
-    }
-    bool half_full() const { return 2 * (next_ - first_) >= changes_.size() || 2 * (end_ - begin()) >= arena_.size(); }
-    void push(Kind kind, uint64_t lba, uint32_t blocks, const std::byte* data, size_t bytes) {
-        UMBRA_CHECK(fits(bytes));
-        const uint64_t at = place(bytes);
-        if (bytes != 0) std::memcpy(arena_.data() + at % arena_.size(), data, bytes);
-        changes_[next_++ % changes_.size()] = {.kind = kind, .blocks = blocks, .lba = lba, .at = at, .bytes = bytes};
-        end_ = at + bytes;
-    }
-    /// Numbers of the oldest change and of the one that comes next.
-    uint64_t first() const { return first_; }
-    uint64_t next() const { return next_; }
-    const Change& at(uint64_t number) const { return changes_[number % changes_.size()]; }
-    std::byte* data(const Change& change) { return arena_.data() + change.at % arena_.size(); }
-    /// A flush has covered all before `number`.
-    void drop_before(uint64_t number) { first_ = std::max(first_, number); }
-
-private:
-    uint64_t begin() const { return first_ == next_ ? end_ : at(first_).at; }
-    // In one piece: what would go over the end begins anew.
-    uint64_t place(size_t bytes) const {
-        const uint64_t left = arena_.size() - end_ % arena_.size();
-        return bytes <= left ? end_ : end_ + left;
-    }
-    base::Buffer arena_;
-    std::vector<Change> changes_;
-    uint64_t first_ = 0;
-    uint64_t next_ = 0;
-    uint64_t end_ = 0;
+    int64_t since_ms = 0;
 };
 
 class LunFile;
 
-// One SCSI command of an Op. libiscsi keeps pointers into it until the answer, so it never moves.
+enum class Role : uint8_t {
+    kRequest,  // of an Op
+    kSync,     // our own SYNCHRONIZE CACHE
+    kReplay,   // of the journal
+};
+
+constexpr size_t kNotIssued = SIZE_MAX;
+
+// One SCSI command. libiscsi keeps pointers into it until the answer, so it never moves.
 struct Command {
     LunFile* file = nullptr;
-    Op* op = nullptr;
+    Op* op = nullptr;  // Role::kRequest only
+    Role role = Role::kRequest;
+    Kind kind = Kind::kRead;
+    scsi_task* task = nullptr;   // while it is issued
+    size_t issued = kNotIssued;  // place in LunFile::issued_
+    uint64_t covers = 0;         // flushes: journal entries below are durable when it succeeds
     uint64_t lba = 0;
     uint32_t blocks = 0;
     std::byte* data = nullptr;
@@ -155,8 +131,6 @@ struct Command {
     unsigned aborts = 0;
     unsigned busy = 0;
     int64_t retry_at_ms = 0;
-    uint64_t number = 0;        // flush: the first change it does not cover; a change without room: its place there
-    uint64_t without_room = 0;  // flush: the last of those that it covers
 };
 
 template <class T>
@@ -188,25 +162,121 @@ struct Stats {
     uint64_t retries = 0, errors = 0, reconnects = 0, own_flushes = 0, rewritten = 0;
 };
 
+// Logs in on a thread of its own, because libiscsi waits there and the file's attributes must be answered meanwhile.
+// The thread exists from the start: none is made, and no memory taken for it, when writes wait.
+class LoginWorker {
+public:
+    struct Outcome {
+        Result<std::unique_ptr<IscsiSession>> session = fail(Code::kInternal, "no attempt");
+        Result<LunFacts> facts = fail(Code::kInternal, "no attempt");
+    };
+
+    LoginWorker(const LunFileOptions& options, uint64_t isid) : options_(options), isid_(isid) {}
+    ~LoginWorker() {
+        if (!running_) return;
+        {
+            const std::lock_guard lock(mutex_);
+            stop_ = true;
+        }
+        wake_.notify_all();
+        ::pthread_join(thread_, nullptr);
+    }
+    LoginWorker(const LoginWorker&) = delete;
+    LoginWorker& operator=(const LoginWorker&) = delete;
+
+    Result<void> start() {
+        event_ = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+        if (!event_) return fail_errno(errno, "eventfd");
+        pthread_attr_t attributes;
+        ::pthread_attr_init(&attributes);
+        ::pthread_attr_setstacksize(&attributes, kLoginStackBytes);
+        const int error = ::pthread_create(
+            &thread_, &attributes,
+            [](void* worker) -> void* {
+                static_cast<LoginWorker*>(worker)->work();
+                return nullptr;
+            },
+            this);
+        ::pthread_attr_destroy(&attributes);
+        if (error != 0) return fail_errno(error, "a thread for logging in");
+        running_ = true;
+        return {};
+    }
+    int event() const { return event_.get(); }
+    bool busy() const { return busy_; }
+    void attempt() {
+        busy_ = true;
+        {
+            const std::lock_guard lock(mutex_);
+            wanted_ = true;
+        }
+        wake_.notify_all();
+    }
+    // The end of the attempt, once.
+    std::optional<Outcome> take() {
+        uint64_t count = 0;
+        [[maybe_unused]] const ssize_t n = ::read(event_.get(), &count, sizeof count);
+        const std::lock_guard lock(mutex_);
+        if (!outcome_) return std::nullopt;
+        busy_ = false;
+        return std::exchange(outcome_, std::nullopt);
+    }
+
+private:
+    void work() {
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            wake_.wait(lock, [&] { return wanted_ || stop_; });
+            if (stop_) return;
+            wanted_ = false;
+            lock.unlock();
+            Outcome outcome;
+            outcome.session = IscsiSession::login(options_.path.portal, options_.path.target, options_.initiator,
+                                                  kReloginSeconds, isid_, &stop_);
+            outcome.facts = outcome.session ? (*outcome.session)->read_facts(options_.path.lun)
+                                            : Result<LunFacts>(std::unexpected(outcome.session.error()));
+            if (!outcome.facts) {
+                // Here, because logging out waits too.
+                if (outcome.session && outcome.facts.error().code != Code::kNotFound) (*outcome.session)->abandon();
+                outcome.session = std::unexpected(outcome.facts.error());
+            }
+            lock.lock();
+            outcome_ = std::move(outcome);
+            const uint64_t one = 1;
+            [[maybe_unused]] const ssize_t n = ::write(event_.get(), &one, sizeof one);
+        }
+    }
+
+    const LunFileOptions& options_;
+    const uint64_t isid_;
+    Fd event_;
+    pthread_t thread_{};
+    bool running_ = false;
+    bool busy_ = false;  // of the owner
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    bool wanted_ = false;
+    std::atomic<bool> stop_{false};
+    std::optional<Outcome> outcome_;
+};
+
 class LunFile {
 public:
     LunFile(const LunFileOptions& options, std::unique_ptr<IscsiSession> login, uint64_t isid, LunFacts facts)
         : options_(options),
           facts_(std::move(facts)),
-          isid_(isid),
-          login_(std::move(login)),
-          iscsi_(login_->context()),
+          state_(facts_.state),
+          worker_(options, isid),
           large_(kReceiveBytes, kLargeBuffers),
           small_(kSmallBytes, kSmallBuffers),
           ops_(kLargeBuffers + kSmallBuffers),
           commands_(2 * (kLargeBuffers + kSmallBuffers)),
-          unflushed_(!options.read_only),
-          zero_block_(facts_.block_bytes, true) {
-        retry_.reserve(1024);
-        held_.reserve(1024);
-        without_room_.reserve(1024);
-        rewriting_.file = this;
-        rewriting_.op = &rewriting_op_;
+          zero_block_(facts_.block_bytes, true),
+          journal_(options.read_only ? 0 : kJournalBytes, options.read_only ? 0 : kJournalEntries),
+          login_(std::move(login)),
+          iscsi_(login_->context()) {
+        for (auto* list : {&retry_, &held_, &issued_, &unsynced_, &covered_, &replays_}) list->reserve(1024);
+        open_ops_.reserve(1024);
     }
 
     Result<void> run();
@@ -225,26 +295,30 @@ private:
     Result<void> mount();
     void loop();
     void drop_connection();
-    void try_login();
+    void logged_in(LoginWorker::Outcome outcome);
+    void give_up(std::string_view why);
+    void end_session();
     void receive();
     bool can_receive() const { return large_.available() >= 2 && small_.available() >= 1; }
     Op* start(fuse_req_t request, Kind kind);
     void finish(Op* op);
     void submit(Op* op, uint64_t lba, uint64_t blocks, std::byte* data);
     void send(Command* command);
-    void issue(Command* command);
-    void changed(Command* command);
-    void flush_for_room();
-    void flushed(const Command& command);
-    void begin_rewriting();
-    void rewrite_next();
-    void rewritten(int status, const scsi_sense& sense);
+    bool issue(Command* command);
+    void forget_issued(Command* command);
     void complete(Command* command, int status, scsi_task* task);
+    void acknowledged(Command* command);
     void conclude(Command* command, int error);
     void retry_later(Command* command, int64_t delay_ms);
-    void verify_identity();
+    void start_sync();
+    void synced(uint64_t covers, int error);
+    void begin_replay();
+    void send_replays();
+    void verify_identity(bool power_on);
+    bool ask_identity();
     void send_held();
     void identity_answer(int status, scsi_task* task);
+    int64_t oldest_ms() const;
     std::string xattr(std::string_view name) const;
     uint64_t chunk_blocks(Kind kind) const;
     struct stat attributes() const;
@@ -254,38 +328,46 @@ private:
 
     const LunFileOptions& options_;
     const LunFacts facts_;
-    const uint64_t isid_;
-    std::unique_ptr<IscsiSession> login_;  // null while the connection is lost
-    iscsi_context* iscsi_;                 // of login_
-    int64_t login_at_ms_ = 0;              // next attempt
-    int64_t lost_at_ms_ = 0;
+    std::optional<ArrayState> state_;  // now; the content is that of facts_
+    LoginWorker worker_;
+    int64_t login_at_ms_ = 0;      // next attempt
+    int64_t absent_since_ms_ = 0;  // the array answers, without our LUN; 0: it does not, or with it
     fuse_session* session_ = nullptr;
     bool done_ = false;
     BufferPool large_;
     BufferPool small_;
     Slab<Op> ops_;
     Slab<Command> commands_;
-    Unflushed unflushed_;
-    std::vector<Command*> without_room_;  // done, but not answered before a flush: unflushed_ is full
-    uint64_t without_room_count_ = 0;
-    bool flushing_for_room_ = false;
-    bool rewriting_now_ = false;  // everything else is held
-    uint64_t rewrite_at_ = 0;
-    bool rewrite_failed_ = false;  // the next flush has to say so
-    Op rewriting_op_;
-    Command rewriting_;
     base::Buffer zero_block_;
     std::byte* receive_buffer_ = nullptr;  // being processed; a write may take it over
     bool receive_taken_ = false;
-    std::vector<Command*> retry_;  // to be sent again at their time
-    std::vector<Command*> held_;   // until it is certain that this is still our LUN
+    std::vector<Command*> retry_;   // to be sent again at their time
+    std::vector<Command*> held_;    // until it is certain that this is still our LUN with all that it acknowledged
+    std::vector<Command*> issued_;  // with libiscsi, which does not give all of them back when a session ends
+    // The journal has no room for what the array did: unanswered until a flush that begins later has succeeded.
+    std::vector<Command*> unsynced_;
+    std::vector<Command*> covered_;  // the same, and that flush is under way
+    std::vector<Op*> open_ops_;      // in no order
+    WriteJournal journal_;
+    bool syncing_ = false;
+    bool replaying_ = false;
+    uint64_t replay_next_ = 0;
+    uint64_t replay_end_ = 0;
+    std::vector<Command*> replays_;  // not finished
     bool verifying_ = false;
-    bool lost_ = false;  // another LUN answers at our address: nothing is sent any more
+    bool verify_state_ = false;  // page 83 is as it was, page C0 is under way
+    bool power_on_ = false;      // what made us ask was POWER ON, RESET, OR BUS DEVICE RESET OCCURRED
+    bool drop_ = false;          // this session is to be replaced
+    bool lost_ = false;          // another LUN or other content answers at our address: nothing is sent any more
+    bool stopping_ = false;      // nobody waits for an answer any more
     bool unmap_works_ = true;
     bool write_same_works_ = true;
     bool zero_works_ = true;
     size_t in_flight_ = 0;
     Stats stats_;
+    // Last, so that it goes first: it refers to the memory above.
+    std::unique_ptr<IscsiSession> login_;  // null while the connection is lost
+    iscsi_context* iscsi_;                 // of login_
 };
 
 // Stderr is a file under the run directory, never on a volume that may be frozen.
@@ -375,16 +457,14 @@ Op* LunFile::start(fuse_req_t request, Kind kind) {
     Op* op = ops_.take();
     op->request = request;
     op->kind = kind;
+    op->since_ms = now_ms();
+    open_ops_.push_back(op);
     op->pending = 1;  // held by the one that starts commands, so that none ends the request before all are sent
     return op;
 }
 
 void LunFile::finish(Op* op) {
     if (--op->pending != 0) return;
-    if (op->request == nullptr) {
-        ops_.give(op);
-        return;
-    }
     if (op->error != 0) {
         ++stats_.errors;
         fuse_reply_err(op->request, op->error);
@@ -396,7 +476,16 @@ void LunFile::finish(Op* op) {
         fuse_reply_err(op->request, 0);
     }
     if (op->buffer != nullptr) (op->large ? large_ : small_).give(op->buffer);
+    *std::find(open_ops_.begin(), open_ops_.end(), op) = open_ops_.back();
+    open_ops_.pop_back();
     ops_.give(op);
+}
+
+int64_t LunFile::oldest_ms() const {
+    int64_t since = now_ms();
+    const int64_t now = since;
+    for (const Op* op : open_ops_) since = std::min(since, op->since_ms);
+    return now - since;
 }
 
 uint64_t LunFile::chunk_blocks(Kind kind) const {
@@ -426,6 +515,7 @@ void LunFile::submit(Op* op, uint64_t lba, uint64_t blocks, std::byte* data) {
         Command* command = commands_.take();
         command->file = this;
         command->op = op;
+        command->kind = op->kind;
         command->lba = lba;
         command->blocks = static_cast<uint32_t>(std::min(blocks, chunk));
         command->data = data;
@@ -534,23 +624,20 @@ void LunFile::send(Command* command) {
         conclude(command, EIO);
         return;
     }
-    if (command == &rewriting_) {
-        if (login_ != nullptr && rewriting_now_) issue(command);  // otherwise the next session begins with it
-        return;
-    }
-    if (verifying_ || rewriting_now_ || login_ == nullptr) {
+    if (verifying_ || drop_ || login_ == nullptr || (replaying_ && command->role != Role::kReplay)) {
         held_.push_back(command);
         return;
     }
-    issue(command);
+    // No memory, or no session just now: neither is a reason to fail what the file system already accepted.
+    if (!issue(command)) retry_later(command, 200);
 }
 
-void LunFile::issue(Command* command) {
+bool LunFile::issue(Command* command) {
     const int lun = static_cast<int>(options_.path.lun);
     const int block_bytes = static_cast<int>(facts_.block_bytes);
     const uint32_t bytes = command->blocks * facts_.block_bytes;
     scsi_task* task = nullptr;
-    switch (command->op->kind) {
+    switch (command->kind) {
         case Kind::kRead:
             command->iov = {command->data, bytes};
             task = iscsi_read16_iov_task(iscsi_, lun, command->lba, bytes, block_bytes, 0, 0, 0, 0, 0, on_command,
@@ -562,8 +649,7 @@ void LunFile::issue(Command* command) {
                                           on_command, command, &command->iov, 1);
             break;
         case Kind::kFlush:
-            command->number = unflushed_.next();
-            command->without_room = without_room_count_;
+            command->covers = journal_.end();
             task = iscsi_synchronizecache16_task(iscsi_, lun, 0, 0, 0, 0, on_command, command);
             break;
         case Kind::kUnmap:
@@ -583,102 +669,33 @@ void LunFile::issue(Command* command) {
                                        facts_.block_bytes, command->blocks, 0, 0, 0, 0, on_command, command);
             break;
     }
-    if (task == nullptr) {
-        // No memory, or no session just now: neither is a reason to fail what the file system already accepted.
-        retry_later(command, 200);
-    }
+    if (task == nullptr) return false;
+    command->task = task;
+    command->issued = issued_.size();
+    issued_.push_back(command);
+    return true;
+}
+
+void LunFile::forget_issued(Command* command) {
+    UMBRA_CHECK(command->issued < issued_.size() && issued_[command->issued] == command);
+    issued_[command->issued] = issued_.back();
+    issued_[command->issued]->issued = command->issued;
+    issued_.pop_back();
+    command->issued = kNotIssued;
+    command->task = nullptr;
 }
 
 void LunFile::on_command(iscsi_context*, int status, void* task, void* data) {
     auto* command = static_cast<Command*>(data);
-    command->file->complete(command, status, static_cast<scsi_task*>(task));
-}
-
-// The target has acknowledged a change: it is kept until a flush has covered it, or answered only then.
-void LunFile::changed(Command* command) {
-    const Kind kind = command->op->kind;
-    const size_t bytes = kind == Kind::kWrite ? size_t{command->blocks} * facts_.block_bytes : 0;
-    if (without_room_.empty() && unflushed_.fits(bytes)) {
-        unflushed_.push(kind, command->lba, command->blocks, command->data, bytes);
-        if (unflushed_.half_full()) flush_for_room();
-        conclude(command, 0);
+    LunFile* file = command->file;
+    scsi_task* own = command->task;
+    UMBRA_CHECK(task == nullptr || task == own);
+    file->forget_issued(command);
+    if (file->stopping_) {
+        scsi_free_scsi_task(own);
         return;
     }
-    command->number = ++without_room_count_;
-    without_room_.push_back(command);
-    flush_for_room();
-}
-
-void LunFile::flush_for_room() {
-    if (flushing_for_room_) return;
-    flushing_for_room_ = true;
-    ++stats_.own_flushes;
-    submit(start(nullptr, Kind::kFlush), 0, 0, nullptr);
-}
-
-void LunFile::flushed(const Command& command) {
-    unflushed_.drop_before(command.number);
-    std::vector<Command*> done;
-    std::erase_if(without_room_, [&](Command* one) {
-        if (one->number > command.without_room) return false;
-        done.push_back(one);
-        return true;
-    });
-    for (Command* one : done) conclude(one, 0);
-}
-
-// On a new session, before anything else is sent.
-void LunFile::begin_rewriting() {
-    rewrite_at_ = unflushed_.first();
-    rewriting_now_ = rewrite_at_ != unflushed_.next();
-    if (!rewriting_now_) return;
-    log_line("writing {} unflushed changes again", unflushed_.next() - rewrite_at_);
-    rewrite_next();
-}
-
-// One after the other: they may overlap.
-void LunFile::rewrite_next() {
-    const Unflushed::Change& change = unflushed_.at(rewrite_at_);
-    rewriting_op_.kind = change.kind;
-    rewriting_.lba = change.lba;
-    rewriting_.blocks = change.blocks;
-    rewriting_.data = change.bytes == 0 ? nullptr : unflushed_.data(change);
-    send(&rewriting_);
-}
-
-void LunFile::rewritten(int status, const scsi_sense& sense) {
-    switch (status) {
-        case SCSI_STATUS_GOOD:
-            ++stats_.rewritten;
-            break;
-        case SCSI_STATUS_CANCELLED:
-        case SCSI_STATUS_ERROR:
-        case SCSI_STATUS_TIMEOUT:
-            return;  // the session is lost again: the next one begins anew
-        case SCSI_STATUS_CHECK_CONDITION:
-            if (sense.key == SCSI_SENSE_UNIT_ATTENTION || sense.key == SCSI_SENSE_NOT_READY ||
-                sense.key == SCSI_SENSE_COMMAND_ABORTED) {
-                retry_later(&rewriting_, 50);
-                return;
-            }
-            log_line("a change of {} blocks at {} is lost: sense key {:#x}, code {:#06x}", rewriting_.blocks,
-                     rewriting_.lba, static_cast<unsigned>(sense.key), static_cast<unsigned>(sense.ascq));
-            rewrite_failed_ = true;
-            break;
-        case SCSI_STATUS_RESERVATION_CONFLICT:
-            log_line("a change of {} blocks at {} is lost: reservation conflict", rewriting_.blocks, rewriting_.lba);
-            rewrite_failed_ = true;
-            break;
-        default:
-            retry_later(&rewriting_, 50);
-            return;
-    }
-    if (++rewrite_at_ != unflushed_.next()) {
-        rewrite_next();
-        return;
-    }
-    rewriting_now_ = false;
-    send_held();
+    file->complete(command, status, own);
 }
 
 void LunFile::retry_later(Command* command, int64_t delay_ms) {
@@ -687,56 +704,125 @@ void LunFile::retry_later(Command* command, int64_t delay_ms) {
     retry_.push_back(command);
 }
 
+// The command is over: its request hears of it.
 void LunFile::conclude(Command* command, int error) {
-    Op* op = command->op;
-    if (op->kind == Kind::kFlush) {
-        if (error == 0 && op->request != nullptr && std::exchange(rewrite_failed_, false)) error = EIO;
-        if (op->request == nullptr) {
-            flushing_for_room_ = false;
-            if (error != 0) {  // nobody can promise that these are kept
-                std::vector<Command*> failed;
-                failed.swap(without_room_);
-                for (Command* one : failed) conclude(one, error);
-            } else if (!without_room_.empty()) {
-                flush_for_room();
-            }
-        }
+    if (command->role == Role::kSync) {
+        const uint64_t covers = command->covers;
+        commands_.give(command);
+        synced(covers, error);
+        return;
     }
+    if (command->role == Role::kReplay) {
+        std::erase(replays_, command);
+        commands_.give(command);
+        if (error != 0) {
+            give_up("acknowledged writes that the array lost could not be written again");
+        } else if (!lost_) {
+            send_replays();
+        }
+        return;
+    }
+    Op* op = command->op;
     if (error != 0 && op->error == 0) op->error = error;
     commands_.give(command);
     --in_flight_;
     finish(op);
 }
 
-void LunFile::complete(Command* command, int status, scsi_task* task) {
-    if (command == &rewriting_) {
-        const scsi_sense answer = task != nullptr ? task->sense : scsi_sense{};
-        if (task != nullptr) scsi_free_scsi_task(task);
-        rewritten(status, answer);
+// The array did it. What it may still forget is kept until a flush.
+void LunFile::acknowledged(Command* command) {
+    if (lost_) {
+        conclude(command, EIO);  // done, but to what?
         return;
     }
-    const Kind kind = command->op->kind;
-    scsi_sense sense{};
-    size_t residual = 0;
-    bool short_read = false;
-    if (task != nullptr) {
-        sense = task->sense;
-        residual = task->residual;
-        short_read = kind == Kind::kRead && status == SCSI_STATUS_GOOD &&
-                     task->residual_status == SCSI_RESIDUAL_UNDERFLOW && residual != 0;
-        scsi_free_scsi_task(task);
-    }
-    if (status == SCSI_STATUS_GOOD && !short_read) {
-        if (kind == Kind::kWrite || kind == Kind::kUnmap || kind == Kind::kZero) {
-            changed(command);
-            return;
-        }
-        if (kind == Kind::kFlush) flushed(*command);
+    const bool changes = command->kind != Kind::kRead && command->kind != Kind::kFlush;
+    if (command->role != Role::kRequest || !changes) {
+        if (command->role == Role::kRequest && command->kind == Kind::kFlush) journal_.forget(command->covers);
         conclude(command, 0);
         return;
     }
-    if (short_read) {
-        log_line("read of {} blocks at {}: {} bytes missing", command->blocks, command->lba, residual);
+    const size_t bytes = command->data == nullptr ? 0 : size_t{command->blocks} * facts_.block_bytes;
+    if (!journal_.add(static_cast<uint8_t>(command->kind), command->lba, command->blocks, command->data, bytes)) {
+        unsynced_.push_back(command);
+        start_sync();
+        return;
+    }
+    if (journal_.half_full()) start_sync();
+    conclude(command, 0);
+}
+
+void LunFile::start_sync() {
+    if (syncing_ || lost_) return;
+    syncing_ = true;
+    ++stats_.own_flushes;
+    covered_.swap(unsynced_);
+    Command* command = commands_.take();
+    command->file = this;
+    command->role = Role::kSync;
+    command->kind = Kind::kFlush;
+    send(command);
+}
+
+void LunFile::synced(uint64_t covers, int error) {
+    syncing_ = false;
+    std::vector<Command*> over;
+    over.swap(covered_);
+    if (error == 0) journal_.forget(covers);
+    for (Command* command : over) conclude(command, error);
+    if (!unsynced_.empty()) start_sync();
+}
+
+// Everything in the order in which it was acknowledged, before anything else; what overlaps not at the same time.
+void LunFile::begin_replay() {
+    replaying_ = true;
+    replay_next_ = journal_.begin();
+    replay_end_ = journal_.end();
+    log_line("the array came back without {} writes that it had acknowledged: they are written again",
+             replay_end_ - replay_next_);
+    send_replays();
+}
+
+void LunFile::send_replays() {
+    while (replay_next_ < replay_end_ && replays_.size() < kReplaysAtOnce) {
+        const WriteJournal::Entry& entry = journal_.at(replay_next_);
+        const bool overlaps = std::any_of(replays_.begin(), replays_.end(), [&](const Command* other) {
+            return entry.lba < other->lba + other->blocks && other->lba < entry.lba + entry.blocks;
+        });
+        if (overlaps) return;
+        ++replay_next_;
+        ++stats_.rewritten;
+        Command* command = commands_.take();
+        command->file = this;
+        command->role = Role::kReplay;
+        command->kind = static_cast<Kind>(entry.kind);
+        command->lba = entry.lba;
+        command->blocks = entry.blocks;
+        command->data = entry.data;
+        replays_.push_back(command);
+        send(command);
+    }
+    if (!replays_.empty() || !replaying_) return;
+    replaying_ = false;
+    log_line("all of them are written");
+    start_sync();
+    send_held();
+}
+
+void LunFile::complete(Command* command, int status, scsi_task* task) {
+    const Kind kind = command->kind;
+    const scsi_sense sense = task->sense;
+    const size_t residual = task->residual;
+    const bool moves = kind == Kind::kRead || kind == Kind::kWrite;
+    const bool incomplete =
+        moves && status == SCSI_STATUS_GOOD && task->residual_status == SCSI_RESIDUAL_UNDERFLOW && residual != 0;
+    scsi_free_scsi_task(task);
+    if (status == SCSI_STATUS_GOOD && !incomplete) {
+        acknowledged(command);
+        return;
+    }
+    if (incomplete) {
+        log_line("{} of {} blocks at {}: {} bytes missing", kind == Kind::kRead ? "read" : "write", command->blocks,
+                 command->lba, residual);
         conclude(command, EIO);
         return;
     }
@@ -772,7 +858,7 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
             return;
         case SCSI_SENSE_UNIT_ATTENTION:
             // What changed may be which LUN this is: power on or reset, REPORTED LUNS or INQUIRY DATA CHANGED.
-            if (asc == 0x29 || asc == 0x3f) verify_identity();
+            if (asc == 0x29 || asc == 0x3f) verify_identity(asc == 0x29);
             ++stats_.retries;
             send(command);
             return;
@@ -792,7 +878,7 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
             conclude(command, asc == 0x27 && (sense.ascq & 0xff) == 0x07 ? ENOSPC : EROFS);
             return;
         case SCSI_SENSE_ILLEGAL_REQUEST:
-            if (kind == Kind::kUnmap || kind == Kind::kZero) {
+            if (command->role == Role::kRequest && (kind == Kind::kUnmap || kind == Kind::kZero)) {
                 // Not offered after all: the block layer writes zeros instead, or leaves a discard out.
                 if (kind == Kind::kZero) {
                     zero_works_ = false;
@@ -817,10 +903,17 @@ void LunFile::complete(Command* command, int status, scsi_task* task) {
     conclude(command, EIO);
 }
 
-void LunFile::verify_identity() {
-    if (verifying_ || lost_ || login_ == nullptr) return;
-    scsi_task* task = iscsi_inquiry_task(iscsi_, static_cast<int>(options_.path.lun), 1, 0x83, 8192, on_identity, this);
-    verifying_ = task != nullptr;
+void LunFile::verify_identity(bool power_on) {
+    power_on_ = power_on_ || power_on;
+    if (verifying_ || drop_ || lost_ || login_ == nullptr) return;
+    verify_state_ = false;
+    verifying_ = ask_identity();
+    if (!verifying_) drop_ = true;
+}
+
+bool LunFile::ask_identity() {
+    return iscsi_inquiry_task(iscsi_, static_cast<int>(options_.path.lun), 1, verify_state_ ? 0xc0 : 0x83, 8192,
+                              on_identity, this) != nullptr;
 }
 
 void LunFile::on_identity(iscsi_context*, int status, void* task, void* file) {
@@ -828,81 +921,169 @@ void LunFile::on_identity(iscsi_context*, int status, void* task, void* file) {
 }
 
 void LunFile::identity_answer(int status, scsi_task* task) {
-    verifying_ = false;
-    bool again = true;
-    if (task != nullptr) {
+    const bool answered = task != nullptr && status == SCSI_STATUS_GOOD;
+    const bool refused = task != nullptr && status == SCSI_STATUS_CHECK_CONDITION;
+    const bool attention = refused && task->sense.key == SCSI_SENSE_UNIT_ATTENTION;
+    std::vector<std::byte> page;
+    if (answered && task->datain.data != nullptr && task->datain.size > 0) {
         const auto* data = reinterpret_cast<const std::byte*>(task->datain.data);
-        const size_t size = data == nullptr || task->datain.size < 0 ? 0 : static_cast<size_t>(task->datain.size);
-        if (status == SCSI_STATUS_GOOD) {
-            again = false;
-            const auto designators = parse_page83({data, size});
-            LunIdentity now;
-            if (designators) now.designators = *designators;
-            lost_ = now.key() != facts_.identity.key();
-        } else if (status == SCSI_STATUS_CHECK_CONDITION && task->sense.key != SCSI_SENSE_UNIT_ATTENTION) {
-            again = false;  // no LUN there: the commands will hear it themselves
+        page.assign(data, data + task->datain.size);
+    }
+    if (task != nullptr) scsi_free_scsi_task(task);
+    if (stopping_) return;
+    if (login_ == nullptr) return;  // the session is gone: the next login looks
+    if (!verify_state_ && answered) {
+        const auto designators = parse_page83(page);
+        LunIdentity now;
+        if (designators) now.designators = *designators;
+        if (now.key() != facts_.identity.key()) {
+            verifying_ = false;
+            give_up("another LUN answers there");
+            return;
         }
-        scsi_free_scsi_task(task);
+        verify_state_ = true;
+        if (ask_identity()) return;
+    } else if (verify_state_ && (answered || (refused && !attention))) {
+        verifying_ = false;
+        const std::optional<ArrayState> now = parse_page_c0(page);
+        if (now && state_ && now->content != state_->content) {
+            give_up("its content was replaced");
+            return;
+        }
+        const bool same_run = now && state_ && now->run == state_->run;
+        const bool lost_writes = !same_run && (power_on_ || now || state_) && !journal_.empty();
+        power_on_ = false;
+        if (!lost_writes) {
+            if (now) state_ = now;
+            send_held();
+            return;
+        }
+        // What is under way must not run beside what is written again: a new session sorts that out.
+    } else if (attention && ask_identity()) {
+        return;
     }
-    if (lost_)
-        log_line("LUN {} is gone from {}: every request fails from now on", facts_.identity.key(), options_.path.url());
-    if (again) {
-        // With the connection gone, the next login looks anyway.
-        verify_identity();
-        if (verifying_) return;
-    }
-    send_held();
+    // Not to be had on this session, for example because no LUN answers: the next login decides.
+    verifying_ = false;
+    drop_ = true;
 }
 
 void LunFile::send_held() {
-    if (rewriting_now_) return;
     std::vector<Command*> now;
     now.swap(held_);
     for (Command* command : now) send(command);
 }
 
-// What was in flight comes back as cancelled and is sent again on the next session.
+// Nothing that was acknowledged can be relied on any more, or there is nobody to ask: the file system must stop here,
+// instead of going on over a content that it does not know.
+void LunFile::give_up(std::string_view why) {
+    if (lost_) return;
+    lost_ = true;
+    log_line("LUN {} at {}: {}: every request fails from now on", facts_.identity.key(), options_.path.url(), why);
+    replaying_ = false;
+    std::vector<Command*> over;
+    for (auto* list : {&retry_, &held_, &unsynced_, &covered_}) {
+        over.insert(over.end(), list->begin(), list->end());
+        list->clear();
+    }
+    for (Command* command : over) conclude(command, EIO);
+}
+
+// What was in flight is sent again on the next session. libiscsi gives some commands back as cancelled, and others,
+// when a logout was answered before, not at all.
 void LunFile::drop_connection() {
-    log_line("connection lost: {}", iscsi_get_error(iscsi_));
+    log_line("connection lost: {}", drop_ ? "the LUN could not be verified" : iscsi_get_error(iscsi_));
     login_->abandon();
     iscsi_ = nullptr;
     std::unique_ptr<IscsiSession> lost = std::move(login_);
     lost.reset();
+    while (!issued_.empty()) {
+        Command* command = issued_.back();
+        scsi_free_scsi_task(command->task);
+        forget_issued(command);
+        retry_later(command, 0);
+    }
+    // Of our own commands nothing is left: the next session begins with them anew. Writes that were to be answered
+    // after a flush are writes like any other again.
+    for (auto* list : {&retry_, &held_}) {
+        std::erase_if(*list, [&](Command* command) {
+            if (command->role == Role::kRequest) return false;
+            commands_.give(command);
+            return true;
+        });
+    }
+    for (auto* list : {&unsynced_, &covered_}) {
+        for (Command* command : *list) retry_later(command, 0);
+        list->clear();
+    }
+    replays_.clear();
+    replaying_ = false;
+    syncing_ = false;
     verifying_ = false;
-    rewriting_now_ = false;
-    std::erase(retry_, &rewriting_);
-    // Acknowledged, but neither kept nor flushed: sent again like what was under way.
-    held_.insert(held_.end(), without_room_.begin(), without_room_.end());
-    without_room_.clear();
+    power_on_ = false;
+    drop_ = false;
     login_at_ms_ = now_ms();
-    lost_at_ms_ = login_at_ms_;
+    absent_since_ms_ = 0;
 }
 
-// For ever: only the administrator gives up on an array. The file's attributes wait meanwhile, for one attempt at most.
-void LunFile::try_login() {
-    auto login =
-        IscsiSession::login(options_.path.portal, options_.path.target, options_.initiator, kReloginSeconds, isid_);
-    Result<LunFacts> now =
-        login ? (*login)->read_facts(options_.path.lun) : Result<LunFacts>(std::unexpected(login.error()));
+// Tried for ever: only the administrator gives up on an array.
+void LunFile::logged_in(LoginWorker::Outcome outcome) {
     login_at_ms_ = now_ms() + kReloginPauseMs;
-    const bool absent = !now && (now.error().code == Code::kNotFound || now.error().code == Code::kUnsupported);
-    // An array that is coming up may show its LUNs a little later than itself. One that was taken away from this host
-    // in the meantime answers every command with an error of its own.
-    if (!now && (!absent || now_ms() - lost_at_ms_ < kAbsentMs)) return;
-    if (absent || (now->identity.key() == facts_.identity.key() && now->blocks >= facts_.blocks)) {
-        login_ = std::move(*login);
-        iscsi_ = login_->context();
-        iscsi_set_timeout(iscsi_, 0);
-        ++stats_.reconnects;
-        log_line("session is back");
-        begin_rewriting();
-        if (rewriting_now_) return;
-    } else {
-        // Another LUN or a smaller one: what the file system thinks it has is not there.
-        log_line("LUN {} is gone from {}: every request fails from now on", facts_.identity.key(), options_.path.url());
-        lost_ = true;
+    const Result<LunFacts>& now = outcome.facts;
+    if (!now) {
+        const bool absent = now.error().code == Code::kNotFound || now.error().code == Code::kUnsupported;
+        if (!absent) {
+            absent_since_ms_ = 0;
+            return;
+        }
+        // An array that is coming up may show its LUNs a little later than itself.
+        if (absent_since_ms_ == 0) absent_since_ms_ = now_ms();
+        if (now_ms() - absent_since_ms_ >= options_.absent_patience_ms)
+            give_up("the array does not present it to this host any more");
+        return;
     }
-    send_held();
+    absent_since_ms_ = 0;
+    if (now->identity.key() != facts_.identity.key() || now->block_bytes != facts_.block_bytes) {
+        give_up("another LUN answers there");
+        return;
+    }
+    if (now->blocks < facts_.blocks) {
+        give_up("it was made smaller");
+        return;
+    }
+    if (now->state && state_ && now->state->content != state_->content) {
+        give_up("its content was replaced");
+        return;
+    }
+    const bool same_run = now->state && state_ && now->state->run == state_->run;
+    state_ = now->state;
+    login_ = std::move(*outcome.session);
+    iscsi_ = login_->context();
+    iscsi_set_timeout(iscsi_, 0);
+    ++stats_.reconnects;
+    log_line("session is back");
+    if (!same_run && !journal_.empty()) {
+        begin_replay();
+    } else {
+        send_held();
+    }
+}
+
+// Nothing more goes out, and nothing refers to our memory any more.
+void LunFile::end_session() {
+    stopping_ = true;
+    if (login_ != nullptr) {
+        // A logout would send what is still queued, for requests that were given up.
+        if (!issued_.empty() || verifying_ || lost_) login_->abandon();
+        login_.reset();
+        iscsi_ = nullptr;
+    }
+    while (!issued_.empty()) {
+        Command* command = issued_.back();
+        scsi_free_scsi_task(command->task);
+        forget_issued(command);
+    }
+    for (const Op* op : open_ops_) fuse_reply_err(op->request, EIO);
+    open_ops_.clear();
 }
 
 std::string LunFile::xattr(std::string_view name) const {
@@ -920,10 +1101,11 @@ std::string LunFile::xattr(std::string_view name) const {
     if (name == "user.umbra.stats") {
         return fmt::format(
             "reads={} read_bytes={} writes={} written_bytes={} flushes={} unmaps={} zeroes={} retries={} errors={} "
-            "reconnects={} in_flight={} lost={} unflushed={} own_flushes={} rewritten={}",
+            "reconnects={} in_flight={} lost={} connected={} oldest_ms={} unflushed={} own_flushes={} rewritten={}",
             stats_.reads, stats_.read_bytes, stats_.writes, stats_.written_bytes, stats_.flushes, stats_.unmaps,
             stats_.zeroes, stats_.retries, stats_.errors, stats_.reconnects, in_flight_, lost_ ? 1 : 0,
-            unflushed_.next() - unflushed_.first(), stats_.own_flushes, stats_.rewritten);
+            login_ != nullptr && !replaying_ ? 1 : 0, oldest_ms(), journal_.end() - journal_.begin(),
+            stats_.own_flushes, stats_.rewritten);
     }
     return {};
 }
@@ -991,12 +1173,13 @@ void LunFile::loop() {
     int64_t last_service = now_ms();
     while (!done_) {
         const int events = login_ == nullptr ? 0 : iscsi_which_events(iscsi_);
-        std::array<pollfd, 2> fds{};
+        std::array<pollfd, 3> fds{};
         fds[0] = {can_receive() ? fuse_session_fd(session_) : -1, POLLIN, 0};
         fds[1] = {events == 0 ? -1 : iscsi_get_fd(iscsi_), static_cast<short>(events), 0};
+        fds[2] = {worker_.event(), POLLIN, 0};
         int64_t wait = 1000;
         const int64_t before = now_ms();
-        if (login_ == nullptr && !lost_) wait = std::clamp<int64_t>(login_at_ms_ - before, 0, wait);
+        if (login_ == nullptr && !lost_ && !worker_.busy()) wait = std::clamp<int64_t>(login_at_ms_ - before, 0, wait);
         for (const Command* command : retry_) wait = std::clamp<int64_t>(command->retry_at_ms - before, 0, wait);
         if (::poll(fds.data(), fds.size(), static_cast<int>(wait)) < 0 && errno != EINTR) {
             log_line("poll: {}", ::strerror(errno));
@@ -1006,9 +1189,12 @@ void LunFile::loop() {
         if (fds[0].revents != 0) receive();
         if (login_ != nullptr && (fds[1].revents != 0 || now - last_service >= 500)) {
             last_service = now;
-            if (iscsi_service(iscsi_, fds[1].revents) < 0 || !login_->connected()) drop_connection();
+            if (iscsi_service(iscsi_, fds[1].revents) < 0 || !login_->connected() || drop_) drop_connection();
         }
-        if (login_ == nullptr && !lost_ && now >= login_at_ms_) try_login();
+        if (fds[2].revents != 0) {
+            if (auto outcome = worker_.take(); outcome && !done_) logged_in(std::move(*outcome));
+        }
+        if (login_ == nullptr && !lost_ && !worker_.busy() && now >= login_at_ms_) worker_.attempt();
         if (!retry_.empty()) {
             std::vector<Command*> due;
             std::erase_if(retry_, [&](Command* command) {
@@ -1053,12 +1239,13 @@ void lock_memory() {
 #endif
 }
 
-void tell(int fd, const std::string& line) {
-    if (fd < 0) return;
-    [[maybe_unused]] const ssize_t n = ::write(fd, line.data(), line.size());
+// False: nobody waits for it any more.
+bool tell(int fd, const std::string& line) {
+    return fd < 0 || ::write(fd, line.data(), line.size()) == static_cast<ssize_t>(line.size());
 }
 
 Result<void> LunFile::run() {
+    UMBRA_TRY(worker_.start());
     const auto mounted = mount();
     if (!mounted) {
         if (session_ != nullptr) {
@@ -1073,11 +1260,13 @@ Result<void> LunFile::run() {
     pollfd first = {fuse_session_fd(session_), POLLIN, 0};
     ::poll(&first, 1, 5000);
     receive();
-    tell(options_.ready_fd, "ready\n");
+    const bool wanted = tell(options_.ready_fd, "ready\n");
     if (options_.ready_fd >= 0) ::close(options_.ready_fd);
-    loop();
+    if (wanted) loop();
+    end_session();
     fuse_session_unmount(session_);
     fuse_session_destroy(session_);
+    if (!wanted) return fail(Code::kCancelled, "nobody waits for " + options_.file + " any more");
     return {};
 }
 
