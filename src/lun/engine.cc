@@ -25,6 +25,7 @@ Engine::Engine(env::Environment& environment, EngineOptions options)
       environment_(environment),
       store_(environment,
              store::StoreOptions{.meta_cache_pages = options_.meta_cache_pages,
+                                 .unwritten_pages = [this] { return dirty_pages_ + store_.blocks.changes() / 128; },
                                  .event = [this](const std::string& id, const std::string& message,
                                                  std::optional<uint32_t> drive) { event(id, message, 0, drive); }}),
       cache_(options_.map_cache_pages),
@@ -124,6 +125,7 @@ Health Engine::health(const Node& node) const {
 /// From now on only the other plexes are trusted for this volume.
 void Engine::drop_plex(Node& node, size_t plex, std::string_view reason) {
     node.plexes[plex].lost = true;
+    losses_unrecorded_ = true;
     event("plex.lost",
           fmt::format("plex {} of volume {} is out of use, run 'umbra lun recover': {}", plex, node.id, reason),
           node.id);
@@ -220,7 +222,7 @@ Result<std::vector<std::vector<uint32_t>>> Engine::place(const VolumeSpec& spec)
     }
     for (const auto& plex : plexes) {
         for (const uint32_t drive : plex) {
-            if (store_.drives.at(drive).free_segments == 0) {
+            if (store_.drives.at(drive).free_segments <= store_.checkpoint_need(drive)) {
                 return fail(Code::kNoSpace, fmt::format("drive {} is full", store_.drives.at(drive).member.name));
             }
         }
@@ -388,9 +390,11 @@ Task<Result<void>> Engine::flush_streams(std::set<uint64_t> streams) {
         const auto done = co_await stream->flush();
         if (done) continue;
         if (done.error().code == Code::kBusy) co_return co_await checkpoint();  // covers every stream
-        if (done.error().code != Code::kDeviceFailed) co_return done;
+        if (done.error().code != Code::kDeviceFailed || !stream->lost()) co_return done;
         UMBRA_CO_TRY(check_running());  // a plex went: the volume's others must hold
     }
+    // What a lost plex lacks must not come back with it after a crash.
+    if (losses_unrecorded_) UMBRA_CO_TRY(co_await checkpoint());
     co_return co_await store_.drives.wait_recorded();
 }
 
@@ -450,10 +454,17 @@ Task<Result<void>> Engine::snapshot(std::vector<SnapshotRequest> requests, MetaB
         for (const SnapshotRequest& request : requests) {
             if (Node* node = find(request.id.value)) node->deleting = true;
         }
+        // Only what nobody has changed since.
+        std::erase_if(undo.changes, [&](const auto& change) {
+            const auto now = records_.find(change.first);
+            const auto& ours = batch.changes.at(change.first);
+            return (now == records_.end()) != !ours || (ours && now->second != *ours);
+        });
         apply_meta(undo);
         std::erase_if(pending_snapshots_, [&](const store::Op& op) { return op.birth == number; });
         reclaim_pending_ = true;
-        kick();
+        // A checkpoint may have taken it along meanwhile.
+        if (check_running()) (void)co_await checkpoint();
         co_return flushed;
     }
     const auto mine = std::find_if(pending_snapshots_.begin(), pending_snapshots_.end(),
@@ -778,18 +789,19 @@ Task<void> Engine::maintain() {
 Task<Result<bool>> Engine::make_space() {
     auto lock = co_await space_lock_.lock();
     UMBRA_CO_TRY(check_running());
-    const auto free_segments = [](const store::Store& store) {
-        uint64_t sum = 0;
+    const auto room = [](const store::Store& store) {
+        int64_t sum = 0;
         for (uint32_t i = 0; i < store.drives.size(); ++i) {
-            if (store.drives.online(i)) sum += store.drives.at(i).free_segments;
+            if (!store.drives.online(i)) continue;
+            sum += static_cast<int64_t>(store.drives.at(i).free_segments) - store.checkpoint_need(i);
         }
         return sum;
     };
-    const uint64_t before = free_segments(store_);
+    const int64_t before = room(store_);
     UMBRA_CO_TRY(co_await checkpoint());
     while (reclaim_pending_) UMBRA_CO_TRY(co_await checkpoint());
     UMBRA_CO_TRY(co_await checkpoint());  // what the first one's pages replaced is free only now
-    if (free_segments(store_) > before) co_return true;
+    if (room(store_) > before) co_return true;
     for (int i = 0; i < 8; ++i) {
         auto guard = co_await gate_.lock_shared();
         const auto victim = store_.cleaning_victim(true);
@@ -799,9 +811,9 @@ Task<Result<bool>> Engine::make_space() {
         // One checkpoint a group when space is this short: its segments must come back before the next one needs some.
         guard.unlock();
         UMBRA_CO_TRY(co_await checkpoint());
-        if (free_segments(store_) > before) co_return true;
+        if (room(store_) > before) co_return true;
     }
-    co_return free_segments(store_) > before;
+    co_return room(store_) > before;
 }
 
 Task<Result<void>> Engine::close() {

@@ -94,7 +94,6 @@ private:
     const Node* find(uint64_t id) const;
     Result<Node*> visible(VolumeId id);
     uint64_t parent_birth(const Node& node) const;
-    size_t children(uint64_t id) const;
     bool plex_live(const Plex& plex) const;
     const Plex* first_live(const Node& node) const;
     Health health(const Node& node) const;
@@ -185,7 +184,6 @@ private:
         bool durable = false;
     };
     Task<Result<void>> replay();
-    Task<Result<void>> replay_entry(const store::Entry& entry, store::Location location);
     Task<Result<std::optional<std::array<BlockPtr, 2>>>> pointers_of(uint64_t node, uint64_t lba);
     Task<Result<bool>> readable(BlockPtr pointer, MutableBytes into);
     Task<Result<void>> copy_block(uint64_t node, size_t from, uint64_t lba, uint64_t birth);
@@ -212,6 +210,8 @@ private:
     std::map<std::string, std::string> records_;
     uint64_t next_volume_id_ = 1;
     size_t dirty_pages_ = 0;
+    uint64_t checkpoints_begun_ = 0;
+    bool losses_unrecorded_ = false;  ///< a plex was dropped, and no checkpoint says so yet
     /// Shared: whoever changes maps. Exclusive: checkpoints and operations that end in one.
     env::SharedMutex gate_;
     env::Mutex space_lock_;
@@ -223,7 +223,6 @@ private:
     std::optional<base::Error> broken_;
     uint64_t recoveries_ = 0;
     bool reclaim_pending_ = false;
-    std::set<uint64_t> streams_to_sweep_;
     /// Snapshots that are in memory but not in the array log yet: their streams are being flushed.
     std::vector<store::Op> pending_snapshots_;
 };

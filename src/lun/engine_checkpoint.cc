@@ -25,8 +25,11 @@ constexpr uint32_t kObjectsVersion = 2;  // 1: without lost pointers in maps, ot
 
 Task<Result<void>> Engine::checkpoint() {
     UMBRA_CO_TRY(check_running());
+    const uint64_t begun = checkpoints_begun_;
     auto guard = co_await gate_.lock();
     UMBRA_CO_TRY(check_running());
+    // One that began after the call has done its work: a crowd of writers at a limit waits for one, not for one each.
+    if (checkpoints_begun_ != begun) co_return Result<void>();
     auto done = co_await checkpoint_locked();
     co_return done;
 }
@@ -36,7 +39,7 @@ Task<Result<BlockPtr>> Engine::write_page(const Node& node, const Plex& plex, By
     UMBRA_CHECK(stream != nullptr);
     for (;;) {
         if (!store_.blocks.has_free(1)) UMBRA_CO_TRY(co_await store_.blocks.refill(64));
-        const Room room = stream->make_room(1, 1, Priority::kInternal);
+        const Room room = stream->make_room(1, 1, Priority::kCheckpoint);
         if (room == Room::kReady) break;
         if (room == Room::kWait) {
             co_await stream->progress();
@@ -114,7 +117,6 @@ Task<Result<bool>> Engine::reclaim_walk(Node& node, Plex& plex, BlockPtr pointer
                           "that shared them is removed ({})",
                           page.error().message),
               node.id);
-        streams_to_sweep_.insert(plex.stream);
         co_return true;
     }
     for (uint32_t i = 0; i < kPointersPerPage; ++i) {
@@ -180,13 +182,14 @@ Task<Result<bool>> Engine::merge_into_child(Node& gone, Node& child, size_t* bud
         if (!dead.merge_begun) {
             dead.merge_begun = true;
             dead.merging = std::exchange(dead.chains, {});
-            for (const BlockPtr& pointer : std::exchange(dead.tail, {})) {
-                if (pointer.birth > floor) {
-                    store_.blocks.free(pointer.vbn);
-                    cache_.erase(pointer.vbn);
-                } else {
-                    dead.tail.push_back(pointer);
-                }
+        }
+        // What the child replaces while the merge goes on is still listed against `gone`.
+        for (const BlockPtr& pointer : std::exchange(dead.tail, {})) {
+            if (pointer.birth > floor) {
+                store_.blocks.free(pointer.vbn);
+                cache_.erase(pointer.vbn);
+            } else {
+                dead.tail.push_back(pointer);
             }
         }
         while (!dead.merging.empty()) {
@@ -196,7 +199,6 @@ Task<Result<bool>> Engine::merge_into_child(Node& gone, Node& child, size_t* bud
             store_.blocks.free(head.vbn);
             if (!page) {
                 event("volume.leak", "a dead-list page cannot be read: what it lists stays in use", child.id);
-                streams_to_sweep_.insert(plex.stream);
                 dead.merging.pop_back();
                 continue;
             }
@@ -280,6 +282,7 @@ Task<Result<void>> Engine::reclaim(size_t budget) {
 }
 
 Task<Result<void>> Engine::checkpoint_locked() {
+    ++checkpoints_begun_;
     const auto run = [](Engine* self) -> Task<Result<void>> {
         // New maps first: their pages have births and locations that everything else refers to.
         for (auto& [id, node] : self->nodes_) {
@@ -337,6 +340,7 @@ Task<Result<void>> Engine::checkpoint_locked() {
     }
     if (!done) co_return done;
     pending_snapshots_.clear();
+    losses_unrecorded_ = false;
     // Streams that no volume uses: their leftovers are freed now and gone with the next checkpoint.
     std::set<uint64_t> used;
     for (const auto& [id, node] : nodes_) {
@@ -359,7 +363,6 @@ Task<Result<void>> Engine::checkpoint_locked() {
             reclaim_pending_ = true;
         } else if (!groups) {
             store_.streams().erase(id);
-            streams_to_sweep_.erase(id);
         }
     }
     co_return Result<void>();

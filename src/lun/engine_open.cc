@@ -159,6 +159,11 @@ Task<Result<std::unique_ptr<Backend>>> open_array(env::Environment& environment,
                                fmt::format("drives {} and {} are the same member", drive.path, candidate.spec->path));
             drive.path = candidate.spec->path;
             drive.member.name = candidate.spec->name;
+            if (!member.failed && candidate.spec->device->geometry().size_bytes < member.size_bytes) {
+                refused += fmt::format("; {}: has shrunk from {} to {} bytes", candidate.spec->name, member.size_bytes,
+                                       candidate.spec->device->geometry().size_bytes);
+                continue;
+            }
             drive.device = std::move(candidate.spec->device);
         }
         if (!member.failed) ++wanted;
@@ -179,7 +184,8 @@ Task<Result<std::unique_ptr<Backend>>> open_array(env::Environment& environment,
                 present, wanted, fmt::join(missing, ", "), refused));
     }
     store.birth = label.birth;
-    store.next_group_id = label.next_group_id + kGroupIdsPerRun;
+    // A replay that a crash cuts short opens groups that nothing records: the next one must not number its own alike.
+    store.next_group_id = label.next_group_id + kGroupIdsPerRun + (environment.random.next() & 0xffffffff);
     store.next_stream_id = label.next_stream_id;
     store.checkpoint = label.checkpoint;
     store.log.load(label);
@@ -193,8 +199,8 @@ Task<Result<std::unique_ptr<Backend>>> open_array(env::Environment& environment,
         engine->event(
             "drive.missing",
             fmt::format(
-                "drive {} was not found and is out of use; run 'umbra lun recover' for each LUN that lost redundancy",
-                name));
+                "drive {} was not found and is out of use; run 'umbra lun recover' for each LUN that lost redundancy{}",
+                name, refused));
     }
     if (options.background) engine->tasks_.spawn(engine->maintain());
     co_return std::unique_ptr<Backend>(std::move(engine));
@@ -219,7 +225,7 @@ Task<Result<void>> Engine::replay() {
     UMBRA_CO_TRY(co_await store_.blocks.load());
     UMBRA_CO_ASSIGN(const auto objects, co_await store_.load_objects());
     UMBRA_CO_TRY(decode_objects(objects));
-    UMBRA_CO_ASSIGN(const auto ops, co_await store_.log.replay());
+    UMBRA_CO_ASSIGN(const auto ops, co_await store_.log.replay(options_.allow_degraded));
 
     struct Stretch {
         uint32_t slot;
@@ -304,7 +310,9 @@ Task<Result<void>> Engine::replay() {
             for (const store::Entry& entry : record.header.entries) {
                 const store::Location here{.group = found->second.slot,
                                            .block = record.row * stream.state().k + 1 + payload};
+                const bool whole = !entry.has_payload() || record.payload_ok[payload];
                 if (entry.has_payload()) ++payload;
+                if (entry.kind == store::EntryKind::kMove && !whole) continue;  // the old copy is as good, or better
                 items.push_back({.birth = entry.birth,
                                  .op = nullptr,
                                  .entry = &entry,
@@ -429,11 +437,7 @@ void Engine::drop_leftovers() {
             for (const uint64_t member : members) {
                 Plex& theirs = find(member)->plexes[p];
                 if (!spare && !theirs.building) continue;
-                theirs.building = false;
-                theirs.lost = true;
-                theirs.root = {};
-                theirs.replaced.clear();
-                theirs.dead = {};
+                theirs.forget();
                 theirs.stream = 0;
             }
         }
@@ -537,7 +541,7 @@ Task<Result<void>> Engine::copy_block(uint64_t id, size_t from, uint64_t lba, ui
         }
         if (!store_.blocks.has_free(1)) UMBRA_CO_TRY(co_await store_.blocks.refill(64));
         store::Stream* stream = store_.stream(node.plexes[to].stream);
-        const store::Room room = stream->make_room(1, 1, store::Priority::kInternal);
+        const store::Room room = stream->make_room(1, 1, store::Priority::kBackground);
         if (room == store::Room::kWait) {
             co_await stream->progress();
             continue;

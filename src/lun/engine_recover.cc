@@ -26,7 +26,8 @@ Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
     UMBRA_CO_TRY(check_running());
     uint64_t recovery = 0;
     LunType type = LunType::kSimple;
-    {
+    while (recovery == 0) {
+        if (progress.cancel) co_return fail(Code::kCancelled, "cancelled");
         auto guard = co_await gate_.lock();
         UMBRA_CO_TRY(check_running());
         UMBRA_CO_ASSIGN(Node* const node, visible(id));
@@ -50,7 +51,11 @@ Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
             }
             return false;
         };
-        while (begun(id.value)) UMBRA_CO_TRY(co_await checkpoint_locked());
+        if (begun(id.value)) {
+            guard.unlock();  // writes go on between its steps
+            UMBRA_CO_TRY(co_await checkpoint());
+            continue;
+        }
         recovery = ++recoveries_;
         for (const uint64_t member : lineage(id.value)) {
             if (find(member)->recovering == 0) find(member)->recovering = recovery;
@@ -239,7 +244,7 @@ Task<Result<bool>> Engine::build_plex(uint64_t id, size_t plex, uint64_t stream_
                                     lba, id));
                 }
                 if (!store_.blocks.has_free(1)) UMBRA_CO_TRY(co_await store_.blocks.refill(64));
-                const Room room = stream->make_room(1, 1, Priority::kInternal);
+                const Room room = stream->make_room(1, 1, Priority::kBackground);
                 if (room == Room::kWait) {
                     co_await stream->progress();
                     continue;
@@ -287,16 +292,11 @@ Task<Result<void>> Engine::recover_mirror(uint64_t recovery, size_t plex, Progre
             }
         }
         for (const uint64_t member : under_recovery(recovery)) {
-            Node& node = *find(member);
+            const Node& node = *find(member);
             progress.total_bytes += node.mapped_blocks * kBlockBytes;
             if (const store::Stream* other = store_.stream(node.plexes[1 - plex].stream)) {
                 used.insert(other->state().drives.begin(), other->state().drives.end());
             }
-            // The lineage's plex is built anew as a whole: parents first, each on top of its parent's.
-            node.plexes[plex].lost = true;
-            node.plexes[plex].root = {};
-            node.plexes[plex].replaced.clear();
-            node.plexes[plex].dead = {};
         }
         std::optional<uint32_t> target;
         for (const uint32_t drive : store_.drives.by_free_space()) {
@@ -306,6 +306,8 @@ Task<Result<void>> Engine::recover_mirror(uint64_t recovery, size_t plex, Progre
             }
         }
         if (!target) co_return fail(Code::kNoDrive, "no drive outside the remaining plex has room");
+        // The lineage's plex is built anew as a whole: parents first, each on top of its parent's.
+        for (const uint64_t member : under_recovery(recovery)) find(member)->plexes[plex].forget();
         stream_id = store_.next_stream_id++;
         store_.add_stream({.id = stream_id,
                            .k = 1,
@@ -320,11 +322,7 @@ Task<Result<void>> Engine::recover_mirror(uint64_t recovery, size_t plex, Progre
     const auto give_up = [](Engine* self, uint64_t number, size_t which) {
         for (const uint64_t member : self->under_recovery(number)) {
             Plex& lost = self->find(member)->plexes[which];
-            lost.building = false;
-            lost.lost = true;
-            lost.root = {};
-            lost.replaced.clear();
-            lost.dead = {};
+            lost.forget();
             lost.stream = 0;
         }
     };
@@ -436,6 +434,8 @@ Task<Result<void>> Engine::scrub(Progress& progress) {
         auto guard = co_await gate_.lock_shared();
         UMBRA_CO_TRY(check_running());
         if (!store_.groups.in_use(slot) || store_.groups.at(slot).open || store_.groups.at(slot).live == 0) continue;
+        // Closed since the checkpoint: its last records may be on their way.
+        if (store_.groups.at(slot).sealed_at >= store_.checkpoint) continue;
         // Mirrors repair from the other plex, by reading: below. Here what parity can do.
         UMBRA_CO_ASSIGN(const size_t beyond, co_await store_.scrub_group(slot));
         lost += store_.groups.at(slot).m > 0 ? beyond : 0;

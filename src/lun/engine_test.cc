@@ -432,6 +432,48 @@ TEST_P(EachType, FullPoolHarmsNothing) {
     rig.close();
 }
 
+/// The worst mixture for a checkpoint: every block in another map page, with the limits that the product has.
+TEST_P(EachType, AFullPoolOpensAgainAfterACrashAndGivesSpaceBack) {
+    Rig rig(4, 5, 48 << 20);
+    const EngineOptions product;
+    rig.options.segment_bytes = product.segment_bytes;
+    rig.options.max_dirty_pages = product.max_dirty_pages;
+    rig.options.max_changes = product.max_changes;
+    rig.options.map_cache_pages = product.map_cache_pages;
+    rig.options.meta_cache_pages = product.meta_cache_pages;
+    rig.options.reclaim_per_checkpoint = product.reclaim_per_checkpoint;
+    rig.format();
+    ASSERT_TRUE(rig.open());
+    constexpr uint64_t kLeaf = 1 << 20;
+    const VolumeId id = rig.make(GetParam(), 16ull << 30);
+    uint64_t blocks = 0;
+    Result<void> last;
+    const auto offset = [](uint64_t n) { return n % 16384 * kLeaf + n / 16384 * 4096; };
+    for (; last; ++blocks) last = rig.write(id, offset(blocks), rig.pattern(blocks, 4096));
+    --blocks;
+    ASSERT_EQ(last.error().code, base::Code::kNoSpace) << last.error().text();
+    ASSERT_GT(blocks, 500u);
+    ASSERT_TRUE(rig.flush(id));
+    for (int crash = 0; crash < 3; ++crash) {
+        rig.crash();
+        const auto opened = rig.open();
+        ASSERT_TRUE(opened) << opened.error().text();
+        for (uint64_t n = 0; n < blocks; n += 97)
+            EXPECT_EQ(rig.read(id, offset(n), 4096).value(), rig.pattern(n, 4096));
+        // Overwriting may be refused, but harms nothing.
+        (void)rig.write(id, offset(1), rig.pattern(1, 4096), true);
+    }
+    for (uint64_t n = 0; n < blocks; n += 2) {
+        const auto unmapped = rig.run((*rig.backend->open(id))->write_zeroes(offset(n), 4096, {}));
+        ASSERT_TRUE(unmapped) << n << " " << unmapped.error().text();
+    }
+    ASSERT_TRUE(rig.flush(id));
+    const auto again = rig.write(id, offset(0), rig.pattern(7, 4096), true);
+    EXPECT_TRUE(again) << again.error().text();
+    for (uint64_t n = 1; n < blocks; n += 98) EXPECT_EQ(rig.read(id, offset(n), 4096).value(), rig.pattern(n, 4096));
+    rig.close();
+}
+
 TEST(Engine, RefusesForeignAndMissingDrives) {
     Rig rig;
     rig.format();

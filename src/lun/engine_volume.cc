@@ -34,6 +34,7 @@ Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t cou
         bool again = false;
         std::vector<store::ReadItem> items(here);
         std::vector<size_t> bad;
+        uint64_t items_epoch = 0;
         // The first plex that can read everything; what an earlier one could not is repaired from it.
         for (size_t p = 0; p < node->plexes.size(); ++p) {
             if (!plex_live(node->plexes[p])) continue;
@@ -87,13 +88,14 @@ Task<Result<void>> Engine::read_blocks(uint64_t id, uint64_t first, uint64_t cou
             if (retry) {
                 for (const size_t i : bad) {
                     if (mine[i].ok && !mine[i].pointer.is_hole() && items[i].pointer.crc == mine[i].pointer.crc) {
-                        co_await store_.rewrite(items[i].pointer, mine[i].into, epoch);
+                        co_await store_.rewrite(items[i].pointer, mine[i].into, items_epoch);
                     }
                 }
                 node = find(id);
                 if (node == nullptr || node->deleting) co_return fail(Code::kDeviceFailed, "the volume is gone");
             } else {
                 items = std::move(mine);
+                items_epoch = epoch;
             }
             if (still.empty()) {
                 outcome = Result<void>();
@@ -145,6 +147,10 @@ Task<Result<void>> Engine::write_blocks(uint64_t id, uint64_t first, Bytes from)
             auto ready = co_await ensure_path(id, p, first, &pins);
             if (ready) ready = co_await ensure_path(id, p, first + count - 1, &pins);
             if (ready) continue;
+            if (!plex_live(node->plexes[p])) {  // its drive went while it was read
+                path_lost = true;
+                break;
+            }
             if (ready.error().code != Code::kMediaError || live_streams(*node).size() < 2) co_return ready;
             // This plex cannot say what it maps here: only the others are to be trusted from now on.
             drop_plex(*node, p, "a map page has no good copy");
@@ -246,7 +252,7 @@ Task<Result<void>> Engine::zero_blocks(uint64_t id, uint64_t first, uint64_t cou
         for (size_t p = 0; p < node->plexes.size(); ++p) {
             if (!plex_live(node->plexes[p])) continue;
             const auto ready = co_await ensure_path(id, p, first, &pins);
-            if (ready) continue;
+            if (ready || !plex_live(node->plexes[p])) continue;  // or its drive went while it was read
             if (ready.error().code != Code::kMediaError || live_streams(*node).size() < 2) co_return ready;
             drop_plex(*node, p, "a map page has no good copy");
         }
@@ -273,7 +279,8 @@ Task<Result<void>> Engine::zero_blocks(uint64_t id, uint64_t first, uint64_t cou
                     break;
                 case Room::kNoSpace:
                     // Giving space back must work on a full pool: it may use the reserve.
-                    full = store_.stream(node->plexes[p].stream)->make_room(1, 0, Priority::kInternal) != Room::kReady;
+                    full =
+                        store_.stream(node->plexes[p].stream)->make_room(1, 0, Priority::kBackground) != Room::kReady;
                     again = full;
                     break;
                 case Room::kLost:

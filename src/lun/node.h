@@ -47,6 +47,15 @@ struct Plex {
         replaced;           ///< shared pages that the head copied: dead once they are written
     bool building = false;  ///< being copied from another plex; never read
     bool lost = false;      ///< nothing of it can be trusted any more
+
+    /// Lost, with all that it knew.
+    void forget() {
+        building = false;
+        lost = true;
+        root = {};
+        replaced.clear();
+        dead = {};
+    }
 };
 
 /// Byte-range exclusion between calls on one volume, in units of blocks.

@@ -112,7 +112,7 @@ void ArrayLog::load(const Label& label) {
     checkpoint_ = label.checkpoint;
 }
 
-Task<Result<std::vector<Op>>> ArrayLog::replay() {
+Task<Result<std::vector<Op>>> ArrayLog::replay(bool tolerant) {
     std::vector<Op> ops;
     const auto half = halves_[checkpoint_ % 2];
     const uint32_t rows = drives_.segment_blocks();
@@ -120,24 +120,40 @@ Task<Result<std::vector<Op>>> ArrayLog::replay() {
     uint32_t row = 0;
     while (row < rows) {
         bool found = false;
+        bool ends = false;  // a copy can be read, and nothing follows in it
+        bool unreadable = false;
         for (const Column& column : half) {
             if (!drives_.online(column.drive)) continue;
             std::vector<MutableBytes> first{buffer.span(0, kBlockBytes)};
             auto done = co_await drives_.read(column.drive, drives_.offset_of(column, row), std::move(first));
-            if (!done || load_le<uint32_t>(buffer.data()) != kMagic) continue;
+            if (!done) {
+                unreadable = true;
+                continue;
+            }
+            if (load_le<uint32_t>(buffer.data()) != kMagic) {
+                ends = true;
+                continue;
+            }
             const size_t length = load_le<uint32_t>(buffer.data() + 28);
             const size_t blocks = (length + kBlockBytes - 1) / kBlockBytes;
-            if (length < kHeaderBytes || row + blocks > rows) continue;
+            if (length < kHeaderBytes || row + blocks > rows) {
+                ends = true;
+                continue;
+            }
             if (blocks > 1) {
                 std::vector<MutableBytes> rest{buffer.span(kBlockBytes, (blocks - 1) * kBlockBytes)};
                 done = co_await drives_.read(column.drive, drives_.offset_of(column, row + 1), std::move(rest));
-                if (!done) continue;
+                if (!done) {
+                    unreadable = true;
+                    continue;
+                }
             }
             const Bytes record = std::as_const(buffer).span(0, length);
             if (load_le<uint16_t>(buffer.data() + 4) != kFormatVersion ||
                 load_le<uint64_t>(buffer.data() + 8) != array_tag() ||
                 load_le<uint64_t>(buffer.data() + 16) != checkpoint_ || load_le<uint32_t>(buffer.data() + 24) != row ||
                 load_le<uint32_t>(buffer.data() + kCrcAt) != record_crc(record)) {
+                ends = true;
                 continue;
             }
             base::Decoder in(record.subspan(36));
@@ -155,7 +171,14 @@ Task<Result<std::vector<Op>>> ArrayLog::replay() {
             found = true;
             break;
         }
-        if (!found) break;
+        if (found) continue;
+        if (unreadable && !ends && !tolerant) {
+            co_return fail(Code::kMediaError,
+                           fmt::format("no copy of the array log can be read at block {}: what was acknowledged after "
+                                       "that may be lost. Open with --degraded to go on without it",
+                                       row));
+        }
+        break;
     }
     co_return ops;
 }

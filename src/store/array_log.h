@@ -34,7 +34,8 @@ public:
     /// Takes over the halves of a label.
     void load(const Label& label);
     /// The operations that follow the label's checkpoint.
-    Task<Result<std::vector<Op>>> replay();
+    /// kMediaError: no copy can be read where the log may go on, unless `tolerant`.
+    Task<Result<std::vector<Op>>> replay(bool tolerant);
 
 private:
     Task<Result<void>> write(Bytes record);

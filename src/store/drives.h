@@ -31,6 +31,7 @@ struct Drive {
     uint32_t segments = 0;
     uint32_t free_segments = 0;
     uint32_t next_segment = 0;
+    uint32_t streams = 0;  ///< that write to it
     uint64_t read_errors = 0;
     uint64_t checksum_errors = 0;
     uint64_t repaired_blocks = 0;

@@ -32,8 +32,16 @@ Stream& Store::add_stream(StreamState state) {
                           .next_group_id = next_group_id,
                           .birth = birth,
                           .checkpoint = checkpoint,
-                          .event = options.event};
+                          .checkpoint_need = [this](uint32_t drive) { return checkpoint_need(drive); }};
     return *(streams_[id] = std::make_shared<Stream>(context, std::move(state)));
+}
+
+uint32_t Store::checkpoint_need(uint32_t drive) const {
+    // Its pages go to any of the drive's streams, each in a group of its own; chunks and the array log come on top.
+    const auto pages = static_cast<uint32_t>(options.unwritten_pages());
+    const uint32_t records = (pages + kMaxRecordPayload - 1) / kMaxRecordPayload;
+    const uint32_t rows = drives.segment_blocks();
+    return (pages + records + rows - 1) / rows + drives.at(drive).streams;
 }
 
 std::shared_ptr<Stream> Store::hold_stream(uint64_t id) {
@@ -125,6 +133,14 @@ Task<Result<void>> Store::read_slow(ReadItem* item, uint64_t epoch) {
     if (commits != epoch) co_return fail(Code::kBusy, "a checkpoint came between");
     if (!location) co_return fail(Code::kBusy, "the block was replaced meanwhile");
     const uint32_t slot = location->group;
+    // The cleaner may have moved it since read() looked: then it is not on the drives yet.
+    if (Stream* owner = stream(groups.at(slot).stream)) {
+        if (const std::byte* memory = owner->in_memory(*location)) {
+            std::memcpy(item->into.data(), memory, kBlockBytes);
+            item->ok = true;
+            co_return Result<void>();
+        }
+    }
     groups.pin(slot);
     const Column column = groups.column_of(groups.at(slot), location->block);
     const uint64_t offset = drives.offset_of(column, location->block / groups.at(slot).k);
@@ -288,10 +304,10 @@ Task<Result<size_t>> Store::clean(uint32_t slot) {
             if (!*now || **now != here) continue;
             ++live_seen;
             if (!record.payload_ok[index]) continue;
-            Room room = target->make_room(1, 1, Priority::kInternal);
+            Room room = target->make_room(1, 1, Priority::kCleaner);
             while (room == Room::kWait) {
                 co_await target->progress();
-                room = target->make_room(1, 1, Priority::kInternal);
+                room = target->make_room(1, 1, Priority::kCleaner);
             }
             if (room != Room::kReady) {
                 outcome = fail(room == Room::kLost ? Code::kDeviceFailed : Code::kNoSpace, "no room to move blocks to");

@@ -16,7 +16,8 @@
 namespace umbra::store {
 
 struct StoreOptions {
-    size_t meta_cache_pages = 16384;  ///< 64 MiB
+    size_t meta_cache_pages = 16384;                                     ///< 64 MiB
+    std::function<size_t()> unwritten_pages = [] { return size_t{0}; };  ///< map pages that a checkpoint now writes
     EventFunction event = [](const std::string&, const std::string&, std::optional<uint32_t>) {};
 };
 
@@ -50,6 +51,8 @@ public:
     /// For whoever waits on the stream while it may be retired.
     std::shared_ptr<Stream> hold_stream(uint64_t id);
     std::map<uint64_t, std::shared_ptr<Stream>>& streams() { return streams_; }
+    /// Free segments of a drive that a checkpoint now may need.
+    uint32_t checkpoint_need(uint32_t drive) const;
 
     /// Reads blocks whose pointers were looked up when `commits` was `epoch`. Each item's `ok` tells whether its bytes
     /// have the right checksum, as read or reconstructed. kBusy: a checkpoint came between, look the pointers up again.

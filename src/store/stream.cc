@@ -16,11 +16,6 @@ namespace {
 
 constexpr size_t kMaxRecordsInFlight = 16;
 
-/// Free segments of a drive that host writes must leave: a checkpoint's pages and the cleaner's copies go there.
-uint32_t reserve_segments(const Drive& drive) {
-    return std::max<uint32_t>(8, drive.segments / 32);
-}
-
 const base::Buffer& zero_block() {
     static const base::Buffer buffer(kBlockBytes, true);
     return buffer;
@@ -31,10 +26,12 @@ const base::Buffer& zero_block() {
 Stream::Stream(StreamContext context, StreamState state)
     : context_(context), state_(std::move(state)), progress_(context.executor), writes_(context.executor) {
     durable_sequence_ = state_.next_sequence - 1;
+    for (const uint32_t drive : state_.drives) ++context_.drives.at(drive).streams;
 }
 
 Stream::~Stream() {
     UMBRA_CHECK(in_flight_.empty());
+    for (const uint32_t drive : state_.drives) --context_.drives.at(drive).streams;
 }
 
 size_t Stream::failed_drives() const {
@@ -71,6 +68,12 @@ Room Stream::make_room(size_t entries, size_t payload, Priority priority) {
         seal();
     }
     if (in_flight_.size() >= kMaxRecordsInFlight) return Room::kWait;
+    // A record of unmapped blocks takes little and dirties many pages: there may be no room for those any more.
+    for (const uint32_t drive : state_.drives) {
+        if (!context_.drives.online(drive)) continue;
+        const uint32_t floor = reserve(drive, priority);
+        if (context_.drives.at(drive).free_segments + 1 < floor) return Room::kNoSpace;
+    }
     if (rows_left() == 0 || record_capacity() < payload) {
         close_group();
         if (!open_group(priority)) return Room::kNoSpace;
@@ -78,6 +81,23 @@ Room Stream::make_room(size_t entries, size_t payload, Priority priority) {
     }
     begin_record();
     return Room::kReady;
+}
+
+uint32_t Stream::reserve(uint32_t drive, Priority priority) const {
+    // A checkpoint is how space comes back, and how the array opens after a crash: nothing is accepted that would leave
+    // too little for one. Unmapping needs less than writing, and cleaning less than unmapping, so that a full pool can
+    // be emptied and compacted.
+    switch (priority) {
+        case Priority::kCheckpoint:
+            return 0;
+        case Priority::kCleaner:
+            return context_.checkpoint_need(drive) + 1;
+        case Priority::kBackground:
+            return context_.checkpoint_need(drive) + 3;
+        case Priority::kHost:
+            break;
+    }
+    return context_.checkpoint_need(drive) + std::max<uint32_t>(8, context_.drives.at(drive).segments / 64);
 }
 
 bool Stream::open_group(Priority priority) {
@@ -89,9 +109,8 @@ bool Stream::open_group(Priority priority) {
         group.columns.push_back({.drive = drive, .segment = kNoSegment});
         if (!context_.drives.online(drive)) continue;
         const Drive& d = context_.drives.at(drive);
-        const uint32_t keep = priority == Priority::kHost ? reserve_segments(d) : 0;
         std::optional<uint32_t> segment;
-        if (d.free_segments > keep) segment = context_.drives.allocate_segment(drive);
+        if (d.free_segments > reserve(drive, priority)) segment = context_.drives.allocate_segment(drive);
         if (!segment) {
             for (const Column& column : group.columns) {
                 if (column.segment != kNoSegment) context_.drives.release_segment(column);
@@ -251,8 +270,8 @@ Task<Result<void>> Stream::flush() {
         Result<void> recorded = co_await context_.drives.wait_recorded();
         flushing_ = false;
         progress_.wake_all();
-        if (!logged) co_return std::unexpected(logged.error());
-        if (!*logged) co_return fail(Code::kBusy, "the array log is full");
+        if (!logged && logged.error().code != Code::kDeviceFailed) co_return std::unexpected(logged.error());
+        if (!logged || !*logged) co_return fail(Code::kBusy, "the array log is full, or on no drive any more");
         if (!recorded) co_return recorded;
         if (lost()) continue;
         durable_sequence_ = std::max(durable_sequence_, sealed);
@@ -280,6 +299,8 @@ const std::byte* Stream::in_memory(Location location) const {
 void Stream::replace_drive(uint32_t from, uint32_t to) {
     close_group();
     std::replace(state_.drives.begin(), state_.drives.end(), from, to);
+    --context_.drives.at(from).streams;
+    ++context_.drives.at(to).streams;
 }
 
 }  // namespace umbra::store

@@ -1,6 +1,7 @@
 // A log of one plex: blocks and map changes appended to groups on a fixed set of drives.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <vector>
@@ -20,8 +21,8 @@ struct StreamContext {
     ArrayLog& log;
     uint64_t& next_group_id;
     uint64_t& birth;
-    uint64_t& checkpoint;  ///< number of the last committed one
-    EventFunction& event;
+    uint64_t& checkpoint;                               ///< number of the last committed one
+    std::function<uint32_t(uint32_t)> checkpoint_need;  ///< Store::checkpoint_need
 };
 
 struct StreamState {
@@ -35,8 +36,10 @@ struct StreamState {
 };
 
 enum class Priority : uint8_t {
-    kHost,      ///< leaves the reserve alone
-    kInternal,  ///< checkpoint and cleaner
+    kHost,        ///< leaves room for what follows
+    kBackground,  ///< recovery, unmapping: leaves room for a checkpoint
+    kCleaner,     ///< leaves the least: the next checkpoint gives back more than it took
+    kCheckpoint,
 };
 
 enum class Room : uint8_t {
@@ -100,6 +103,8 @@ private:
     };
 
     bool open_group(Priority priority);
+    /// Free segments of a drive that a group opened for `priority` must leave.
+    uint32_t reserve(uint32_t drive, Priority priority) const;
     uint32_t rows_left() const;
     size_t record_capacity() const;  ///< payload blocks of a record that would begin now
     void begin_record();
