@@ -91,6 +91,7 @@ def finish(setup, phase, code, victim):
     repeated = phase.settle(code, victim)
     setup.delete_orphans()
     setup.forget_transported()
+    setup.take_back()
     setup.check_nothing_left()
     setup.check_sessions()
     setup.check_writes()
