@@ -195,6 +195,13 @@ Task<Answer<OperationPtr>> Coordinator::recover_set(std::vector<RecoveryEntry> e
         resync_running_ = false;
         co_return refuse(vss::kBadState, "the provider of the shadow copy is gone");
     }
+    // Asked before, but its process may be another one by now, with another library.
+    Answer<bool> ex = co_await has_ex(provider);
+    if (!ex || !*ex) {
+        resync_running_ = false;
+        if (!ex) co_return std::unexpected(ex.error());
+        co_return refuse(vss::kLegacyProvider, "the provider has no IVssHardwareSnapshotProviderEx");
+    }
     StateChange change;
     change.put_intents.push_back(intent);
     Answer<> result = save(change);

@@ -330,7 +330,8 @@ Task<Answer<>> Session::abort_backup() {
         // Before DoSnapshotSet the providers hear nothing: a BeginPrepareSnapshot with a new set tells them.
         Coordinator::Creation* creation = coordinator_.creation_.get();
         StateChange change;
-        if (!creation->record.snapshots.empty()) change.erase_sets.push_back(creation->record.id);
+        // Also when no volume is in it: one whose BeginPrepareSnapshot failed had been written.
+        change.erase_sets.push_back(creation->record.id);
         (void)coordinator_.save(std::move(change));
         coordinator_.end_creation();
         phase_ = Phase::kFailed;

@@ -41,17 +41,29 @@ void* allocate(std::size_t bytes) {
 }
 }  // namespace
 
-// Used by the libraries too: theirs are resolved to the program's.
+// Used by the libraries too: theirs are resolved to the program's. All forms that are freed by the plain delete.
 void* operator new(std::size_t bytes) {
     return allocate(bytes);
 }
 void* operator new[](std::size_t bytes) {
     return allocate(bytes);
 }
+void* operator new(std::size_t bytes, const std::nothrow_t&) noexcept {
+    return std::malloc(bytes == 0 ? 1 : bytes);
+}
+void* operator new[](std::size_t bytes, const std::nothrow_t&) noexcept {
+    return std::malloc(bytes == 0 ? 1 : bytes);
+}
 void operator delete(void* memory) noexcept {
     std::free(memory);
 }
 void operator delete[](void* memory) noexcept {
+    std::free(memory);
+}
+void operator delete(void* memory, const std::nothrow_t&) noexcept {
+    std::free(memory);
+}
+void operator delete[](void* memory, const std::nothrow_t&) noexcept {
     std::free(memory);
 }
 void operator delete(void* memory, std::size_t) noexcept {
