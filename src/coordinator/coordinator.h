@@ -207,7 +207,8 @@ private:
     env::Task<Identified> identify(Provider* provider, std::string device, LunInformation lun);
     env::Task<Answer<>> refuse_foreign_targets(const SetRecord* record);
     env::Task<Surfaced> mount_one(SnapshotRecord snapshot, std::map<std::string, host::Disk> disks);
-    env::Task<void> separate_signature(host::Disk disk, LunInformation lun);
+    /// Answers the disk's device, which may be another one afterwards.
+    env::Task<std::string> separate_signature(host::Disk disk, LunInformation lun);
     env::Task<Answer<ComCode>> import(OperationPtr operation, SessionPtr session);
 
     // sets.cc

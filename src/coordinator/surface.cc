@@ -135,8 +135,8 @@ Task<Coordinator::Surfaced> Coordinator::mount_one(SnapshotRecord snapshot, std:
         co_return out;
     }
     const LunInformation& target = snapshot.targets.front();
-    co_await separate_signature(disks[target.key()], target);
-    auto volumes = co_await host_.list_volumes_on(disks[target.key()].device);
+    const std::string device = co_await separate_signature(disks[target.key()], target);
+    auto volumes = co_await host_.list_volumes_on(device);
     if (!volumes) {
         out.result = refuse(vss::kMissingVolume, volumes.error().text());
         co_return out;
@@ -158,13 +158,14 @@ Task<Coordinator::Surfaced> Coordinator::mount_one(SnapshotRecord snapshot, std:
     co_return out;
 }
 
-Task<void> Coordinator::separate_signature(host::Disk disk, LunInformation lun) {
+Task<std::string> Coordinator::separate_signature(host::Disk disk, LunInformation lun) {
+    std::string device = disk.device;
     auto all = co_await host_.list_disks();
-    if (!all) co_return;
+    if (!all) co_return device;
     const bool collides = std::ranges::any_of(*all, [&](const host::Disk& other) {
         return other.lun.key() != lun.key() && same_identity(other.signature, disk.signature);
     });
-    if (!collides) co_return;
+    if (!collides) co_return device;
     // Two disks with one identity on a host: the copy gets its own, as it does on Windows. Attached writable for that
     // moment only.
     host::DiskSignature fresh = disk.signature;
@@ -190,6 +191,8 @@ Task<void> Coordinator::separate_signature(host::Disk disk, LunInformation lun) 
         read_only[0].read_only = true;
         auto last = co_await host_.rescan(read_only, patience);
         if (done && !last) done = std::unexpected(last.error());
+        // It may have come back under another name.
+        if (last && (*last)[0]) device = (*last)[0]->device;
     }
     if (!done) {
         events_.warning(EventId::kSignatureCollision,
@@ -199,6 +202,7 @@ Task<void> Coordinator::separate_signature(host::Disk disk, LunInformation lun) 
                          {"lun", lun.key()},
                          {"remedy", "give one of the two a new disk identity, or detach one"}});
     }
+    co_return device;
 }
 
 Task<Answer<>> Coordinator::refuse_foreign_targets(const SetRecord* record) {
