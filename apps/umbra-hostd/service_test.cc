@@ -349,6 +349,9 @@ TEST(Service, StopsWhileSomebodyWaitsForEver) {
     ASSERT_EQ(client.add("/srv/db").status().hresult(), vss::kOk);
     daemon.on_loop([&] { return daemon.provider.delay["EndPrepareSnapshots"] = std::chrono::hours(1); });
     const std::string operation = client.do_set().operation();
+    Client other(daemon);
+    other.open();
+    ASSERT_EQ(other.initialize(), vss::kOk);
     // Two wait without end: for the operation, and for the turn to create a set.
     std::promise<void> asked;
     std::thread waiter([&] {
@@ -362,9 +365,6 @@ TEST(Service, StopsWhileSomebodyWaitsForEver) {
         EXPECT_TRUE(!status.ok() || state.result() != vss::kAsyncPending);
     });
     std::thread queued([&] {
-        Client other(daemon);
-        other.open();
-        EXPECT_EQ(other.initialize(), vss::kOk);
         auto request = other.with_session<v1::StartSnapshotSetRequest>();
         request.set_wait_ms(kInfinite);
         grpc::ClientContext context;
@@ -373,7 +373,6 @@ TEST(Service, StopsWhileSomebodyWaitsForEver) {
         EXPECT_TRUE(!status.ok() || vss::failed(reply.status().hresult()));
     });
     asked.get_future().wait();
-    while (daemon.on_loop([&] { return daemon.coordinator->session_count(); }) < 2) std::this_thread::yield();
     daemon.stop();
     waiter.join();
     queued.join();
