@@ -171,6 +171,8 @@ private:
     env::Task<Answer<bool>> is_volume_supported(std::string volume, uint32_t context, base::Guid provider);
     env::Task<Answer<ComCode>> create(OperationPtr operation, SessionPtr session);
     env::Task<Answer<>> prepare(Creation* creation);
+    /// Every volume of the set as it is now; an error when one is not where it was.
+    env::Task<Answer<>> look_again(Creation* creation);
     env::Task<Answer<>> write_source_flags(Creation* creation);
     env::Task<Answer<>> hold_and_commit(Creation* creation);
     env::Task<Answer<>> commit_all(Creation* creation, env::Instant until);
@@ -195,9 +197,14 @@ private:
         Answer<> result;
         std::string device_object;
     };
+    struct Surfacing {
+        OperationPtr operation;  ///< whose cancellation ends it
+        bool presented = false;  ///< a provider has presented its LUNs
+    };
     /// LocateLuns, rescan, FillInLunInfo, match, signature, mount (hidden, read-only). One result a snapshot. An error
-    /// is LocateLuns': nothing was presented.
-    env::Task<Answer<std::vector<Surfaced>>> surface(base::Guid set, std::vector<SnapshotRecord> snapshots);
+    /// is LocateLuns', or the cancellation: nothing is mounted.
+    env::Task<Answer<std::vector<Surfaced>>> surface(base::Guid set, std::vector<SnapshotRecord> snapshots,
+                                                     Surfacing* progress);
     /// The disk's LUN as the provider describes it. No LUN and no failure: it is not the provider's, or is gone. The
     /// failure is for those who must know that; an import ignores the code (vss.md 2.2).
     struct Identified {
@@ -206,19 +213,23 @@ private:
     };
     env::Task<Identified> identify(Provider* provider, std::string device, LunInformation lun);
     env::Task<Answer<>> refuse_foreign_targets(const SetRecord* record);
-    env::Task<Surfaced> mount_one(SnapshotRecord snapshot, std::map<std::string, host::Disk> disks);
-    /// Answers the disk's device, which may be another one afterwards.
-    env::Task<std::string> separate_signature(host::Disk disk, LunInformation lun);
+    /// The document comes from outside: what it names must belong to no other set of this host.
+    Answer<> refuse_others_shadow_copies(const SetRecord& record) const;
+    /// `disks`: where LUNs are now, by key; kept up to date.
+    env::Task<Surfaced> mount_one(SnapshotRecord snapshot, std::map<std::string, host::Disk>* disks);
+    /// The disk as it is attached afterwards.
+    env::Task<Answer<host::Disk>> separate_signature(host::Disk disk, LunInformation lun);
     env::Task<Answer<ComCode>> import(OperationPtr operation, SessionPtr session);
 
     // sets.cc
     SetRecord* find_set_of(const base::Guid& snapshot);
     SnapshotRecord* find_snapshot(const base::Guid& snapshot);
-    env::Task<Answer<>> drop_snapshot(base::Guid snapshot);
-    env::Task<Answer<>> hide_snapshot(SnapshotRecord* snapshot);
+    SnapshotRecord* find_snapshot(const base::Guid& set, const base::Guid& snapshot);
+    env::Task<Answer<>> drop_snapshot(base::Guid set, base::Guid snapshot);
+    env::Task<Answer<>> hide_snapshot(base::Guid set, base::Guid snapshot);
     /// FillInLunInfo, detach, OnLunEmpty. `may_be_gone`: a LUN that its provider no longer knows is success.
     env::Task<Answer<>> release_lun(base::Guid set, base::Guid provider, LunInformation lun, bool may_be_gone);
-    bool lun_shared(const LunInformation& lun, const base::Guid& but_snapshot) const;
+    bool lun_shared(const LunInformation& lun, const base::Guid& set, const base::Guid& but_snapshot) const;
     env::Task<Deleted> delete_snapshots(base::Guid object, uint32_t type);
     env::Task<Answer<>> break_set(base::Guid set, uint32_t flags);
     env::Task<Answer<>> finish_break(base::Guid set);
@@ -276,6 +287,9 @@ private:
     std::map<base::Guid, SessionPtr> sessions_;
     std::map<base::Guid, OperationPtr> operations_;
     std::unique_ptr<Creation> creation_;
+    // Sets that are being deleted (once for each deletion) or cleaned up: an import of them waits for its turn.
+    std::multiset<base::Guid> deleting_;
+    std::multiset<base::Guid> cleaning_;
     bool resync_running_ = false;
     bool stopping_ = false;
     size_t closing_sessions_ = 0;

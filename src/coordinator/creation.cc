@@ -56,6 +56,10 @@ Task<Answer<Coordinator::Member>> Coordinator::describe_volume(std::string name,
     if (volume.luns.empty()) {
         co_return refuse(vss::kVolumeNotSupported, name + " is not on a LUN with a page 83 identifier");
     }
+    if (volume.carries_service) {
+        co_return refuse(vss::kVolumeNotSupported,
+                         name + " carries programs or state of this service: it cannot be frozen");
+    }
     if (volume.mounted() && !volume.freezable && !volume.mounted_read_only) {
         co_return refuse(vss::kVolumeNotSupported,
                          fmt::format("{}: a mounted {} file system cannot be frozen", name, volume.fs_type));
@@ -158,7 +162,13 @@ Task<Answer<Guid>> Coordinator::add_to_snapshot_set(Creation* creation, std::str
     if (!saved) {
         creation->record.snapshots.pop_back();
         creation->record.snapshots_created = static_cast<uint32_t>(creation->record.snapshots.size());
-        (void)save(creation->record);
+        StateChange back;
+        if (creation->record.snapshots.empty()) {
+            back.erase_sets.push_back(creation->record.id);
+        } else {
+            back.put_sets.push_back(creation->record);
+        }
+        (void)save(std::move(back));
         co_return std::unexpected(saved.error());
     }
     creation->members.push_back(std::move(member));
@@ -255,6 +265,33 @@ Task<Answer<>> Coordinator::prepare(Creation* creation) {
     co_return result;
 }
 
+Task<Answer<>> Coordinator::look_again(Creation* creation) {
+    // AddToSnapshotSet may be a day ago: a volume is frozen where it is mounted now, and flags go to the disk that has
+    // its LUN now.
+    for (size_t i = 0; i < creation->members.size(); ++i) {
+        Member& member = creation->members[i];
+        const SnapshotRecord& snapshot = creation->record.snapshots[i];
+        const std::string name = snapshot.original_volume;
+        std::vector<SourceLun> sources;
+        Answer<Member> now = co_await describe_volume(name, &sources);
+        if (!now) {
+            const ComCode code = now.error().code == vss::kObjectNotFound ? vss::kUnexpected : now.error().code;
+            co_return refuse(code, "since it was added: " + now.error().message);
+        }
+        const bool same_luns = std::ranges::equal(
+            sources, snapshot.sources, {}, [](const SourceLun& one) { return one.lun.key(); },
+            [](const SourceLun& one) { return one.lun.key(); });
+        if (!same_luns || now->volume.name != name || now->volume.partition != snapshot.partition ||
+            now->volume.layered != snapshot.layered || now->volume.size_bytes != snapshot.volume_bytes ||
+            now->volume.extents != snapshot.extents) {
+            co_return refuse(vss::kUnexpected, name + " is not on its LUN as it was when it was added to the set");
+        }
+        member.volume = std::move(now->volume);
+        member.devices = std::move(now->devices);
+    }
+    co_return Answer<>();
+}
+
 Task<Answer<>> Coordinator::write_source_flags(Creation* creation) {
     StateChange change;
     for (size_t i = 0; i < creation->members.size(); ++i) {
@@ -296,22 +333,25 @@ Task<Answer<>> Coordinator::write_source_flags(Creation* creation) {
 
 Task<void> Coordinator::restore_source_flags(std::vector<Intent> intents) {
     for (const Intent& intent : intents) {
-        std::string device = intent.disk;
-        // After a restart the LUN may have another device name.
+        // Another LUN may have the device name of that time.
+        std::string device;
         auto disks = co_await host_.list_disks();
         if (disks) {
             for (const host::Disk& disk : *disks) {
                 if (disk.lun.key() == intent.lun.key()) device = disk.device;
             }
         }
-        auto written = co_await host_.write_lun_flags(device, intent.flags);
+        base::Result<host::LunFlags> written = base::fail(base::Code::kNotFound, "it is not attached to this host");
+        if (!disks) written = std::unexpected(disks.error());
+        if (!device.empty()) written = co_await host_.write_lun_flags(device, intent.flags);
         if (!written) {
-            events_.error(EventId::kSourceFlagsLeft,
-                          fmt::format("{} still carries shadow copy flags: {}", device, written.error().text()),
-                          {{"disk", device},
-                           {"lun", intent.lun.key()},
-                           {"set", intent.set.text()},
-                           {"remedy", "attach the LUN: it is tried again"}});
+            events_.error(
+                EventId::kSourceFlagsLeft,
+                fmt::format("LUN {} still carries shadow copy flags: {}", intent.lun.key(), written.error().text()),
+                {{"disk", device},
+                 {"lun", intent.lun.key()},
+                 {"set", intent.set.text()},
+                 {"remedy", "attach the LUN: it is tried again"}});
             flags_left_[intent.id] = intent;
             retry_later();
             continue;
@@ -455,7 +495,7 @@ Task<Answer<>> Coordinator::finish(Creation* creation) {
 
     const bool transportable = (record.context & vss::kAttrTransportable) != 0;
     if (!transportable) {
-        Answer<std::vector<Surfaced>> surfaced = co_await surface(set, record.snapshots);
+        Answer<std::vector<Surfaced>> surfaced = co_await surface(set, record.snapshots, nullptr);
         if (!surfaced) co_return std::unexpected(surfaced.error());
         for (size_t i = 0; i < surfaced->size(); ++i) {
             const Surfaced& one = (*surfaced)[i];
@@ -492,6 +532,7 @@ Task<Answer<ComCode>> Coordinator::create(OperationPtr operation, SessionPtr ses
 
     operation->step = "prepare";
     Answer<> result = co_await prepare(creation);
+    if (result) result = co_await look_again(creation);
     if (result) {
         operation->percent = 30;
         operation->step = "freeze";
@@ -587,6 +628,10 @@ Task<bool> Coordinator::undo_set(SetRecord record, std::vector<Provider*> partic
             const bool done = co_await send_abort(provider, record.id);
             // Before the commit there is no LUN that could be left.
             clean = clean && (done || !record.holds_point);
+        }
+        for (const SnapshotRecord& snapshot : record.snapshots) {
+            // After a restart with another configuration: nobody could be told, or asked.
+            if (providers_.find(snapshot.provider) == nullptr) clean = clean && !record.holds_point;
         }
     }
     // A provider that considers the set created ignores AbortSnapshots; its LUNs are given back one by one.

@@ -320,8 +320,9 @@ Task<Answer<>> Session::abort_backup() {
     if (Answer<> legal = check(Call::kAbortBackup); !legal) co_return legal;
     if (phase_ == Phase::kSnapshotting) {
         const OperationPtr running = creating_;
-        (void)coordinator_.cancel_operation(running->id);
+        // Not by its id: the requester may have let go of its handle long ago.
         running->cancel_requested = true;
+        if (running->on_cancel) running->on_cancel();
         co_await running->done.wait();
         co_return Answer<>();
     }
@@ -374,7 +375,12 @@ Answer<SnapshotRecord> Session::get_snapshot_properties(const Guid& id) {
     if (set == nullptr || set->state == SetState::kImporting || set->state == SetState::kBreaking) {
         return refuse(vss::kObjectNotFound, "no shadow copy " + id.braced());
     }
-    return *coordinator_.find_snapshot(id);
+    const SnapshotRecord& snapshot = *coordinator_.find_snapshot(set->id, id);
+    const bool imported = (snapshot.attributes & vss::kAttrImported) != 0;
+    if (set->state == SetState::kImportFailed || (set->state == SetState::kImported && !imported)) {
+        return refuse(vss::kObjectNotFound, "the import of shadow copy " + id.braced() + " failed");
+    }
+    return snapshot;
 }
 
 Answer<std::vector<SnapshotRecord>> Session::query_snapshots(const Guid& object, uint32_t object_type) {
@@ -431,15 +437,19 @@ Task<Answer<>> Session::break_snapshot_set(Guid set, uint32_t flags) {
     co_return broken;
 }
 
-Task<Answer<ComCode>> Session::run_break(Guid set, uint32_t flags) {
-    Answer<> broken = co_await break_snapshot_set(set, flags);
+Task<Answer<ComCode>> Session::run_break(OperationPtr operation, Guid set, uint32_t flags) {
+    const SessionPtr self = shared_from_this();
+    auto turn = co_await turn_.lock();
+    if (operation->cancel_requested) co_return vss::kAsyncCancelled;
+    Answer<> broken = co_await coordinator_.break_set(set, flags);
     if (!broken) co_return std::unexpected(broken.error());
     co_return vss::kAsyncFinished;
 }
 
 Answer<OperationPtr> Session::break_snapshot_set_ex(Guid set, uint32_t flags) {
     if (Answer<> legal = check(Call::kBreak); !legal) return std::unexpected(legal.error());
-    return coordinator_.start_operation("break", [this, set, flags](OperationPtr) { return run_break(set, flags); });
+    return coordinator_.start_operation(
+        "break", [this, set, flags](OperationPtr operation) { return run_break(std::move(operation), set, flags); });
 }
 
 Answer<OperationPtr> Session::import_snapshots() {
@@ -461,6 +471,9 @@ Answer<OperationPtr> Session::import_snapshots() {
                                         {"holder", coordinator_.options_.machine},
                                         {"remedy", "a set is imported once: use what was imported"}});
             return refuse(vss::kBadState, "the set is imported already");
+        }
+        if (coordinator_.deleting_.contains(known->first) || coordinator_.cleaning_.contains(known->first)) {
+            return refuse(vss::kBadState, "another operation works on the set");
         }
     }
     import_called_ = true;

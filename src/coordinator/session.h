@@ -98,7 +98,7 @@ private:
     bool writers_involved() const { return (context_ & vss::kAttrNoWriters) == 0; }
     /// An operation that has ended already: what writers would do, where there are none.
     OperationPtr finished_operation(std::string kind);
-    env::Task<Answer<ComCode>> run_break(base::Guid set, uint32_t flags);
+    env::Task<Answer<ComCode>> run_break(OperationPtr operation, base::Guid set, uint32_t flags);
     /// What the last Release entails; not `orderly`: the requester's death.
     env::Task<void> release(bool orderly);
 

@@ -11,6 +11,23 @@ namespace umbra::coordinator {
 using base::Guid;
 using env::Task;
 
+namespace {
+
+/// An entry for as long as a call works on a set.
+class Mark {
+public:
+    Mark(std::multiset<Guid>* marks, const Guid& set) : marks_(*marks), at_(marks->insert(set)) {}
+    ~Mark() { marks_.erase(at_); }
+    Mark(const Mark&) = delete;
+    Mark& operator=(const Mark&) = delete;
+
+private:
+    std::multiset<Guid>& marks_;
+    std::multiset<Guid>::iterator at_;
+};
+
+}  // namespace
+
 SetRecord* Coordinator::find_set_of(const Guid& snapshot) {
     for (auto& [id, set] : sets_) {
         if (std::ranges::find(set.snapshots, snapshot, &SnapshotRecord::id) != set.snapshots.end()) return &set;
@@ -24,10 +41,17 @@ SnapshotRecord* Coordinator::find_snapshot(const Guid& snapshot) {
     return &*std::ranges::find(set->snapshots, snapshot, &SnapshotRecord::id);
 }
 
-bool Coordinator::lun_shared(const LunInformation& lun, const Guid& but_snapshot) const {
+SnapshotRecord* Coordinator::find_snapshot(const Guid& set, const Guid& snapshot) {
+    const auto found = sets_.find(set);
+    if (found == sets_.end()) return nullptr;
+    const auto one = std::ranges::find(found->second.snapshots, snapshot, &SnapshotRecord::id);
+    return one == found->second.snapshots.end() ? nullptr : &*one;
+}
+
+bool Coordinator::lun_shared(const LunInformation& lun, const Guid& of_set, const Guid& but_snapshot) const {
     for (const auto& [id, set] : sets_) {
         for (const SnapshotRecord& snapshot : set.snapshots) {
-            if (snapshot.id == but_snapshot) continue;
+            if (id == of_set && snapshot.id == but_snapshot) continue;
             for (const LunInformation& target : snapshot.targets) {
                 if (target.key() == lun.key()) return true;
             }
@@ -38,20 +62,21 @@ bool Coordinator::lun_shared(const LunInformation& lun, const Guid& but_snapshot
 
 // --- Delete ----------------------------------------------------------------------------------------------------------
 
-Task<Answer<>> Coordinator::hide_snapshot(SnapshotRecord* snapshot) {
-    const Guid id = snapshot->id;
+Task<Answer<>> Coordinator::hide_snapshot(Guid set, Guid id) {
+    const SnapshotRecord* snapshot = find_snapshot(set, id);
+    if (snapshot == nullptr) co_return Answer<>();
     const std::string exposed = snapshot->exposed_path;
     if (!exposed.empty()) {
         auto done = co_await host_.unexpose(exposed);
         if (!done && done.error().code != base::Code::kNotFound) co_return refuse(done.error());
-        if (SnapshotRecord* current = find_snapshot(id)) {
+        if (SnapshotRecord* current = find_snapshot(set, id)) {
             current->exposed_path.clear();
             current->attributes = (current->attributes & ~vss::kAttrExposedLocally) | vss::kAttrNotSurfaced;
         }
     }
     auto unmounted = co_await host_.unmount_shadow(id);
     if (!unmounted) co_return refuse(unmounted.error());
-    if (SnapshotRecord* current = find_snapshot(id)) current->device_object.clear();
+    if (SnapshotRecord* current = find_snapshot(set, id)) current->device_object.clear();
     co_return Answer<>();
 }
 
@@ -91,27 +116,23 @@ Task<Answer<>> Coordinator::release_lun(Guid set, Guid provider_id, LunInformati
     co_return Answer<>();
 }
 
-Task<Answer<>> Coordinator::drop_snapshot(Guid id) {
-    SetRecord* set = find_set_of(id);
-    if (set == nullptr) co_return refuse(vss::kObjectNotFound, "no shadow copy " + id.braced());
-    const Guid set_id = set->id;
-    Answer<> hidden = co_await hide_snapshot(find_snapshot(id));
-    set = find_set_of(id);
-    if (set == nullptr) co_return refuse(vss::kObjectNotFound, "no shadow copy " + id.braced());
+Task<Answer<>> Coordinator::drop_snapshot(Guid set_id, Guid id) {
+    Answer<> hidden = co_await hide_snapshot(set_id, id);
+    if (find_snapshot(set_id, id) == nullptr) co_return refuse(vss::kObjectNotFound, "no shadow copy " + id.braced());
     Intent intent;
     intent.id = id;
     intent.kind = Intent::Kind::kLunRelease;
     intent.set = set_id;
     StateChange begin;
-    begin.put_sets.push_back(*set);
+    begin.put_sets.push_back(sets_[set_id]);
     if (hidden) begin.put_intents.push_back(intent);
     Answer<> saved = save(std::move(begin));
     if (!hidden) co_return hidden;
     if (!saved) co_return saved;
 
-    const SnapshotRecord snapshot = *find_snapshot(id);
+    const SnapshotRecord snapshot = *find_snapshot(set_id, id);
     for (const LunInformation& target : snapshot.targets) {
-        if (lun_shared(target, id)) continue;  // the LUN dies with its last shadow copy
+        if (lun_shared(target, set_id, id)) continue;  // the LUN dies with its last shadow copy
         Answer<> released = co_await release_lun(set_id, snapshot.provider, target, true);
         if (!released) {
             // The shadow copy stays on record, hidden: it can be deleted again.
@@ -123,13 +144,13 @@ Task<Answer<>> Coordinator::drop_snapshot(Guid id) {
     }
     StateChange end;
     end.erase_intents.push_back(id);
-    if (set = find_set_of(id); set != nullptr) {
-        std::erase_if(set->snapshots, [&](const SnapshotRecord& one) { return one.id == id; });
-        if (set->snapshots.empty()) {
+    if (const auto set = sets_.find(set_id); set != sets_.end()) {
+        std::erase_if(set->second.snapshots, [&](const SnapshotRecord& one) { return one.id == id; });
+        if (set->second.snapshots.empty()) {
             end.erase_sets.push_back(set_id);
-            sets_.erase(set_id);
+            sets_.erase(set);
         } else {
-            end.put_sets.push_back(*set);
+            end.put_sets.push_back(set->second);
         }
     }
     co_return save(std::move(end));
@@ -138,7 +159,15 @@ Task<Answer<>> Coordinator::drop_snapshot(Guid id) {
 Task<Coordinator::Deleted> Coordinator::delete_snapshots(Guid object, uint32_t type) {
     Deleted out;
     std::vector<Guid> ids;
+    Guid of_set = object;
     if (type == vss::kObjectSnapshot) {
+        const SetRecord* set = find_set_of(object);
+        if (set == nullptr) {
+            out.failed = object;
+            out.result = refuse(vss::kObjectNotFound, "no shadow copy " + object.braced());
+            co_return out;
+        }
+        of_set = set->id;
         ids.push_back(object);
     } else if (type == vss::kObjectSnapshotSet) {
         const auto found = sets_.find(object);
@@ -152,12 +181,19 @@ Task<Coordinator::Deleted> Coordinator::delete_snapshots(Guid object, uint32_t t
         out.result = refuse(vss::kInvalidArgument, "neither a shadow copy nor a set");
         co_return out;
     }
+    if (cleaning_.contains(of_set)) {
+        out.failed = ids.front();
+        out.result = refuse(vss::kBadState, "another operation works on the set");
+        co_return out;
+    }
+    const Mark mark(&deleting_, of_set);
     for (const Guid& id : ids) {
-        const SetRecord* set = find_set_of(id);
-        if (set != nullptr && (set->state == SetState::kImporting || set->state == SetState::kBreaking)) {
+        const auto set = sets_.find(of_set);
+        if (set != sets_.end() &&
+            (set->second.state == SetState::kImporting || set->second.state == SetState::kBreaking)) {
             out.result = refuse(vss::kBadState, "another operation works on the set");
         } else {
-            out.result = co_await drop_snapshot(id);
+            out.result = co_await drop_snapshot(of_set, id);
         }
         if (!out.result) {
             out.failed = id;
@@ -200,6 +236,10 @@ Task<Answer<uint32_t>> Coordinator::cleanup_set(Guid id) {
     if (state != SetState::kImportFailed && !handed_over) {
         co_return refuse(vss::kBadState, fmt::format("the set is {}: delete it instead", to_string(state)));
     }
+    if (cleaning_.contains(id) || deleting_.contains(id)) {
+        co_return refuse(vss::kBadState, "another operation works on the set");
+    }
+    const Mark mark(&cleaning_, id);
     const SetRecord record = found->second;
     uint32_t released = 0;
     for (const SnapshotRecord& snapshot : record.snapshots) {
@@ -214,12 +254,24 @@ Task<Answer<uint32_t>> Coordinator::cleanup_set(Guid id) {
         Provider* provider = providers_.find(snapshot.provider);
         if (provider == nullptr) continue;
         Answer<bool> ex = co_await has_ex(provider);
-        if (!ex || !*ex) continue;  // an older provider cannot mask: its LUNs stay presented, as before
+        if (!ex) co_return std::unexpected(ex.error());
+        if (!*ex) continue;  // an older provider cannot mask: its LUNs stay presented, as before
+        // What is masked no longer; what is gone from its array needs no masking. Until all is, the set stays on
+        // record.
+        std::vector<LunInformation> targets;
         std::vector<LunInformation> originals;
-        for (const SourceLun& source : snapshot.sources) originals.push_back(source.lun);
-        (void)co_await call<ProviderReply>(
-            provider, "OnLunStateChange", id, deadline(options_.call_limit),
-            provider->on_lun_state_change(snapshot.targets, originals, vss::kDoMaskLuns));
+        for (size_t i = 0; i < snapshot.targets.size(); ++i) {
+            const Identified known = co_await identify(provider, "", snapshot.targets[i]);
+            if (known.failure) co_return std::unexpected(*known.failure);
+            if (!known.lun) continue;
+            targets.push_back(snapshot.targets[i]);
+            if (i < snapshot.sources.size()) originals.push_back(snapshot.sources[i].lun);
+        }
+        if (targets.empty()) continue;
+        Answer<ProviderReply> masked =
+            co_await call<ProviderReply>(provider, "OnLunStateChange", id, deadline(options_.call_limit),
+                                         provider->on_lun_state_change(targets, originals, vss::kDoMaskLuns));
+        if (!masked) co_return std::unexpected(masked.error());
     }
     StateChange change;
     change.erase_sets.push_back(id);
@@ -245,6 +297,7 @@ Task<Answer<>> Coordinator::break_set(Guid id, uint32_t flags) {
         (found->second.state != SetState::kCreated && found->second.state != SetState::kImported)) {
         co_return refuse(vss::kObjectNotFound, "no imported shadow copy set " + id.braced());
     }
+    if (deleting_.contains(id)) co_return refuse(vss::kBadState, "the set is being deleted");
     if ((flags & (vss::kBreakMaskLuns | vss::kBreakMakeReadWrite)) != 0) {
         const std::vector<SnapshotRecord> snapshots = found->second.snapshots;
         for (const SnapshotRecord& snapshot : snapshots) {
@@ -273,8 +326,7 @@ Task<Answer<>> Coordinator::break_set(Guid id, uint32_t flags) {
     const SetRecord before = sets_[id];
     Answer<> hidden;
     for (const SnapshotRecord& snapshot : before.snapshots) {
-        SnapshotRecord* current = find_snapshot(snapshot.id);
-        if (hidden && current != nullptr) hidden = co_await hide_snapshot(current);
+        if (hidden) hidden = co_await hide_snapshot(id, snapshot.id);
     }
     found = sets_.find(id);
     if (found == sets_.end()) co_return refuse(vss::kObjectNotFound, "the set was deleted meanwhile");
@@ -296,6 +348,18 @@ Task<Answer<>> Coordinator::finish_break(Guid id) {
     const bool mask = (flags & vss::kBreakMaskLuns) != 0;
     const bool revert = (flags & vss::kBreakRevertIdentityAll) != 0;
     const auto patience = std::chrono::duration_cast<std::chrono::milliseconds>(options_.arrival_limit);
+    for (const SnapshotRecord& snapshot : record.snapshots) {
+        if ((!mask && !writable) || providers_.find(snapshot.provider) != nullptr) continue;
+        // After a restart with another configuration. Without its provider the LUN would stay a shadow copy in its
+        // array, and nothing on this host would know: it stays "breaking".
+        const std::string text =
+            "no provider " + snapshot.provider.braced() + " to break shadow copy set " + id.braced();
+        events_.error(EventId::kCleanupFailed, text,
+                      {{"set", id.text()},
+                       {"code", vss::name(vss::kProviderNotRegistered)},
+                       {"remedy", "register the provider and restart umbra-hostd: the break is finished then"}});
+        co_return refuse(vss::kProviderNotRegistered, text);
+    }
     Answer<> result;
     for (const SnapshotRecord& snapshot : record.snapshots) {
         Provider* provider = providers_.find(snapshot.provider);
@@ -307,7 +371,7 @@ Task<Answer<>> Coordinator::finish_break(Guid id) {
                 if (!detached && result) result = refuse(detached.error());
             }
         }
-        if ((mask || writable) && provider != nullptr) {
+        if (mask || writable) {
             Answer<ProviderReply> changed = co_await call<ProviderReply>(
                 provider, "OnLunStateChange", id, deadline(options_.call_limit),
                 provider->on_lun_state_change(snapshot.targets, originals,
@@ -391,6 +455,15 @@ Task<Answer<std::string>> Coordinator::expose(Guid id, uint32_t attributes, bool
     if (snapshot == nullptr) {
         (void)co_await host_.unexpose(*exposed);
         co_return refuse(vss::kObjectNotFound, "the shadow copy was deleted meanwhile");
+    }
+    if (!snapshot->exposed_path.empty()) {
+        const std::string there = snapshot->exposed_path;
+        (void)co_await host_.unexpose(*exposed);
+        co_return refuse(vss::kObjectAlreadyExists, "exposed at " + there + " already");
+    }
+    if (snapshot->device_object.empty()) {
+        (void)co_await host_.unexpose(*exposed);
+        co_return refuse(vss::kObjectNotFound, "the shadow copy is being deleted");
     }
     snapshot->exposed_path = *exposed;
     snapshot->attributes = (snapshot->attributes | vss::kAttrExposedLocally) & ~vss::kAttrNotSurfaced;

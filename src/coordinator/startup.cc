@@ -41,13 +41,13 @@ Task<void> Coordinator::settle_leftovers(State state) {
 
     for (const Intent& intent : state.intents) {
         if (intent.kind != Intent::Kind::kLunRelease) continue;
-        if (find_snapshot(intent.id) == nullptr) {
+        if (find_snapshot(intent.set, intent.id) == nullptr) {
             StateChange change;
             change.erase_intents.push_back(intent.id);
             (void)save(std::move(change));
             continue;
         }
-        Answer<> dropped = co_await drop_snapshot(intent.id);
+        Answer<> dropped = co_await drop_snapshot(intent.set, intent.id);
         if (!dropped) {
             events_.error(
                 EventId::kCleanupFailed,
@@ -156,22 +156,32 @@ Task<void> Coordinator::surface_again(Guid id) {
     // After a mere restart of the service everything is still mounted; after a reboot nothing is.
     SetRecord record = sets_[id];
     auto volumes = co_await host_.list_volumes();
-    if (!volumes) co_return;
     std::vector<SnapshotRecord> missing;
     for (const SnapshotRecord& snapshot : record.snapshots) {
         if (snapshot.device_object.empty()) continue;
+        if (!volumes) {
+            missing.push_back(snapshot);
+            continue;
+        }
         const bool mounted = std::ranges::any_of(*volumes, [&](const host::Volume& volume) {
             return std::ranges::find(volume.mount_points, host_.shadow_path(snapshot.id)) != volume.mount_points.end();
         });
         if (!mounted) missing.push_back(snapshot);
     }
     if (missing.empty()) co_return;
-    Answer<std::vector<Surfaced>> surfaced = co_await surface(id, missing);
+    Answer<std::vector<Surfaced>> surfaced;
+    if (volumes) {
+        surfaced = co_await surface(id, missing, nullptr);
+    } else {
+        surfaced = refuse(volumes.error());
+    }
     for (size_t i = 0; i < missing.size(); ++i) {
-        SnapshotRecord* snapshot = find_snapshot(missing[i].id);
+        SnapshotRecord* snapshot = find_snapshot(id, missing[i].id);
         if (snapshot == nullptr) continue;
         const bool there = surfaced && (*surfaced)[i].result;
         if (!there) {
+            // In memory only: the next start tries again.
+            snapshot->device_object.clear();
             const Failure& failure = surfaced ? (*surfaced)[i].result.error() : surfaced.error();
             events_.error(EventId::kImportFailed,
                           "shadow copy " + missing[i].id.braced() + " could not be surfaced again: " + failure.message,

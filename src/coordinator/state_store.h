@@ -60,7 +60,7 @@ struct SetRecord {
     uint32_t snapshots_created = 0;  ///< m_lSnapshotsCount
     std::vector<SnapshotRecord> snapshots;
     uint32_t break_flags = 0;  ///< kBreaking
-    bool holds_point = false;  ///< kCreating: PostCommitSnapshots has been called, LUNs may exist
+    bool holds_point = false;  ///< kCreating: the commit may have been tried, LUNs may exist
     bool operator==(const SetRecord&) const = default;
 };
 
@@ -69,15 +69,15 @@ struct Intent {
     enum class Kind : uint8_t {
         kSourceFlags = 1,  ///< a disk carries shadow copy flags for the time of a commit: put `flags` back
         kRecover = 2,      ///< a resynchronisation
-        kLunRelease = 3,   ///< a shadow LUN without a shadow copy: tell its provider
+        kLunRelease = 3,   ///< shadow copy `id` of `set` is being deleted
     };
     base::Guid id;
     Kind kind = Kind::kSourceFlags;
     base::Guid set;
     std::string disk;     ///< kSourceFlags: device
-    LunInformation lun;   ///< kSourceFlags, kLunRelease
+    LunInformation lun;   ///< kSourceFlags
     uint32_t flags = 0;   ///< kSourceFlags: what was there
-    base::Guid provider;  ///< kRecover, kLunRelease
+    base::Guid provider;  ///< kRecover
     /// kRecover: one element a destination disk.
     struct Destination {
         LunInformation source;

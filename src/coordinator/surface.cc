@@ -26,9 +26,10 @@ bool same_identity(const host::DiskSignature& a, const host::DiskSignature& b) {
     return false;
 }
 
-/// Where the volume lay on its LUN must be where this one lies.
+/// Where the volume lay on its LUN must be where this one lies, and on no other LUN.
 bool same_place(const SnapshotRecord& snapshot, const host::Volume& volume) {
     if (volume.layered || volume.partition != snapshot.partition) return false;
+    if (volume.luns.size() != 1 || volume.luns[0].key() != snapshot.targets[0].key()) return false;
     if (volume.extents.size() != snapshot.extents.size()) return false;
     for (size_t i = 0; i < volume.extents.size(); ++i) {
         if (volume.extents[i].lun_offset != snapshot.extents[i].lun_offset ||
@@ -61,7 +62,11 @@ Task<Coordinator::Identified> Coordinator::identify(Provider* provider, std::str
     co_return out;
 }
 
-Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, std::vector<SnapshotRecord> snapshots) {
+Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, std::vector<SnapshotRecord> snapshots,
+                                                                      Surfacing* progress) {
+    const auto cancelled = [progress] {
+        return progress != nullptr && progress->operation && progress->operation->cancel_requested;
+    };
     struct Wanted {
         Provider* provider;
         LunInformation lun;
@@ -86,11 +91,14 @@ Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, 
         for (const Wanted& one : wanted) {
             if (one.provider == provider) luns.push_back(one.lun);
         }
+        if (cancelled()) co_return refuse(vss::kAsyncCancelled, "the import was cancelled");
         Answer<ProviderReply> located = co_await call<ProviderReply>(
             provider, "LocateLuns", set, deadline(options_.call_limit), provider->locate_luns(std::move(luns)));
         if (!located) co_return std::unexpected(located.error());
+        if (progress != nullptr) progress->presented = true;
     }
 
+    if (cancelled()) co_return refuse(vss::kAsyncCancelled, "the import was cancelled");
     std::vector<host::WantedLun> expected;
     for (const Wanted& one : wanted) expected.push_back({lun_identity(one.lun), true});
     auto arrived =
@@ -109,14 +117,18 @@ Task<Answer<std::vector<Coordinator::Surfaced>>> Coordinator::surface(Guid set, 
     }
     std::vector<Surfaced> results;
     for (const SnapshotRecord& snapshot : snapshots) {
-        Surfaced one = co_await mount_one(snapshot, disks);
+        if (cancelled()) {
+            for (const SnapshotRecord& one : snapshots) (void)co_await host_.unmount_shadow(one.id);
+            co_return refuse(vss::kAsyncCancelled, "the import was cancelled");
+        }
+        Surfaced one = co_await mount_one(snapshot, &disks);
         if (!one.result && !scan_error.empty()) one.result.error().message += "; " + scan_error;
         results.push_back(std::move(one));
     }
     co_return results;
 }
 
-Task<Coordinator::Surfaced> Coordinator::mount_one(SnapshotRecord snapshot, std::map<std::string, host::Disk> disks) {
+Task<Coordinator::Surfaced> Coordinator::mount_one(SnapshotRecord snapshot, std::map<std::string, host::Disk>* disks) {
     Surfaced out;
     if (snapshot.layered) {
         out.result =
@@ -124,7 +136,7 @@ Task<Coordinator::Surfaced> Coordinator::mount_one(SnapshotRecord snapshot, std:
         co_return out;
     }
     for (const LunInformation& target : snapshot.targets) {
-        if (!disks.contains(target.key())) {
+        if (!disks->contains(target.key())) {
             out.result = refuse(vss::kMissingDisk,
                                 "LUN " + target.key() + " did not arrive, or is not the one that was promised");
             co_return out;
@@ -135,8 +147,14 @@ Task<Coordinator::Surfaced> Coordinator::mount_one(SnapshotRecord snapshot, std:
         co_return out;
     }
     const LunInformation& target = snapshot.targets.front();
-    const std::string device = co_await separate_signature(disks[target.key()], target);
-    auto volumes = co_await host_.list_volumes_on(device);
+    Answer<host::Disk> disk = co_await separate_signature((*disks)[target.key()], target);
+    if (!disk) {
+        disks->erase(target.key());
+        out.result = std::unexpected(disk.error());
+        co_return out;
+    }
+    (*disks)[target.key()] = *disk;
+    auto volumes = co_await host_.list_volumes_on(disk->device);
     if (!volumes) {
         out.result = refuse(vss::kMissingVolume, volumes.error().text());
         co_return out;
@@ -158,16 +176,15 @@ Task<Coordinator::Surfaced> Coordinator::mount_one(SnapshotRecord snapshot, std:
     co_return out;
 }
 
-Task<std::string> Coordinator::separate_signature(host::Disk disk, LunInformation lun) {
-    std::string device = disk.device;
+Task<Answer<host::Disk>> Coordinator::separate_signature(host::Disk disk, LunInformation lun) {
     auto all = co_await host_.list_disks();
-    if (!all) co_return device;
+    if (!all) co_return disk;
     const bool collides = std::ranges::any_of(*all, [&](const host::Disk& other) {
         return other.lun.key() != lun.key() && same_identity(other.signature, disk.signature);
     });
-    if (!collides) co_return device;
+    if (!collides) co_return disk;
     // Two disks with one identity on a host: the copy gets its own, as it does on Windows. Attached writable for that
-    // moment only.
+    // moment only. Each attachment may give the disk another device name, and its former one to another disk.
     host::DiskSignature fresh = disk.signature;
     fresh.mbr_id = static_cast<uint32_t>(environment_.random.next());
     fresh.gpt_guid = new_id();
@@ -190,9 +207,11 @@ Task<std::string> Coordinator::separate_signature(host::Disk disk, LunInformatio
         read_only[0].lun = identity;
         read_only[0].read_only = true;
         auto last = co_await host_.rescan(read_only, patience);
-        if (done && !last) done = std::unexpected(last.error());
-        // It may have come back under another name.
-        if (last && (*last)[0]) device = (*last)[0]->device;
+        if (!last || !(*last)[0]) {
+            co_return refuse(vss::kMissingDisk, "LUN " + lun.key() + " did not come back read-only" +
+                                                    (last ? "" : ": " + last.error().text()));
+        }
+        disk = *(*last)[0];
     }
     if (!done) {
         events_.warning(EventId::kSignatureCollision,
@@ -202,7 +221,7 @@ Task<std::string> Coordinator::separate_signature(host::Disk disk, LunInformatio
                          {"lun", lun.key()},
                          {"remedy", "give one of the two a new disk identity, or detach one"}});
     }
-    co_return device;
+    co_return disk;
 }
 
 Task<Answer<>> Coordinator::refuse_foreign_targets(const SetRecord* record) {
@@ -225,15 +244,60 @@ Task<Answer<>> Coordinator::refuse_foreign_targets(const SetRecord* record) {
     co_return Answer<>();
 }
 
+Answer<> Coordinator::refuse_others_shadow_copies(const SetRecord& record) const {
+    const auto overlap = [&](const SetRecord& other) -> std::string {
+        for (const SnapshotRecord& mine : record.snapshots) {
+            for (const SnapshotRecord& theirs : other.snapshots) {
+                if (mine.id == theirs.id) return "shadow copy " + mine.id.braced();
+                for (const LunInformation& target : mine.targets) {
+                    for (const LunInformation& taken : theirs.targets) {
+                        if (target.shares_identifier_with(taken)) return "LUN " + target.key();
+                    }
+                }
+            }
+        }
+        return {};
+    };
+    for (const auto& [id, other] : sets_) {
+        if (id == record.id) continue;
+        if (const std::string what = overlap(other); !what.empty()) {
+            return refuse(vss::kNoSnapshotsImported,
+                          "the document claims " + what + ", which belongs to shadow copy set " + id.braced());
+        }
+    }
+    for (const auto& [id, other] : undo_left_) {
+        if (id == record.id || !overlap(other).empty()) {
+            return refuse(vss::kNoSnapshotsImported, "the document claims what is being taken back on this host");
+        }
+    }
+    if (creation_ && (creation_->record.id == record.id || !overlap(creation_->record).empty())) {
+        return refuse(vss::kNoSnapshotsImported, "the document claims what is being created on this host");
+    }
+    const auto prior = sets_.find(record.id);
+    if (prior == sets_.end()) return {};
+    for (const SnapshotRecord& mine : record.snapshots) {
+        const auto same =
+            std::ranges::find_if(prior->second.snapshots, [&](const SnapshotRecord& one) { return one.id == mine.id; });
+        const auto keys = [](const SnapshotRecord& one) {
+            std::vector<std::string> out;
+            for (const LunInformation& target : one.targets) out.push_back(target.key());
+            return out;
+        };
+        if (same == prior->second.snapshots.end() || same->provider != mine.provider || keys(*same) != keys(mine)) {
+            return refuse(vss::kNoSnapshotsImported, "the document does not say of shadow copy " + mine.id.braced() +
+                                                         " what is recorded of its set on this host");
+        }
+    }
+    return {};
+}
+
 Task<Answer<ComCode>> Coordinator::import(OperationPtr operation, SessionPtr session) {
+    // Up to the first wait nothing else runs: from there on the set is taken, and another import of it is refused.
     const DocumentSet& document = *session->document_.set;
     const Guid set = document.id;
     if ((document.context & vss::kAttrTransportable) == 0) {
         co_return refuse(vss::kNonTransportableBcd, "the shadow copies of the document are not transportable");
     }
-    std::optional<SetRecord> prior;
-    if (const auto found = sets_.find(set); found != sets_.end()) prior = found->second;
-
     SetRecord record;
     record.id = set;
     record.state = SetState::kImporting;
@@ -244,34 +308,49 @@ Task<Answer<ComCode>> Coordinator::import(OperationPtr operation, SessionPtr ses
         snapshot.attributes = record.context | vss::kAttrHardwareAssisted | vss::kAttrNotSurfaced;
         snapshot.service_machine = options_.machine;
     }
+    Answer<> ready = refuse_others_shadow_copies(record);
+    if (!ready) {
+        events_.error(EventId::kBadDocument, "import of " + set.braced() + ": " + ready.error().message,
+                      {{"set", set.text()},
+                       {"code", vss::name(ready.error().code)},
+                       {"remedy",
+                        "use the document that the creation saved; what an earlier import of the set left is "
+                        "given back with: umbra shadow cleanup " +
+                            set.text()}});
+        co_return std::unexpected(ready.error());
+    }
+    std::optional<SetRecord> prior;
+    if (const auto found = sets_.find(set); found != sets_.end()) prior = found->second;
+    sets_[set] = record;
     operation->step = "locate";
-    Answer<> ready = co_await refuse_foreign_targets(&record);
+    ready = co_await refuse_foreign_targets(&record);
     if (!ready) {
         events_.error(EventId::kImportFailed, "import of " + set.braced() + ": " + ready.error().message,
                       {{"set", set.text()},
                        {"code", vss::name(ready.error().code)},
                        {"remedy", "use the document that the creation saved, and take the LUN out of use here"}});
-        co_return std::unexpected(ready.error());
     }
-    sets_[set] = record;
-    ready = save(record);
+    if (ready) ready = save(record);
     if (!ready) {
         sets_.erase(set);
         if (prior) sets_[set] = *prior;
         co_return std::unexpected(ready.error());
     }
-    Answer<std::vector<Surfaced>> surfaced = co_await surface(set, record.snapshots);
+    Surfacing progress{operation};
+    Answer<std::vector<Surfaced>> surfaced = co_await surface(set, record.snapshots, &progress);
     if (!surfaced) {
-        const bool elsewhere = surfaced.error().code == vss::kBadState;
-        if (elsewhere) {
-            // Another host holds it: nothing of it is ours to list, or to clean up.
+        const ComCode code = surfaced.error().code;
+        if (code == vss::kBadState) {
             events_.error(EventId::kImportRefused,
                           "shadow copy set " + set.braced() + " was imported already: " + surfaced.error().message,
                           {{"set", set.text()},
                            {"code", vss::name(vss::kBadState)},
                            {"remedy", "the provider's entry names the holder; a set is imported once"}});
         }
-        if (elsewhere || surfaced.error().code == vss::kProviderNotRegistered) {
+        const bool nothing =
+            code == vss::kBadState || code == vss::kProviderNotRegistered || code == vss::kAsyncCancelled;
+        if (nothing && !progress.presented) {
+            // Nothing of it is here: there is nothing to list, or to clean up.
             StateChange change;
             sets_.erase(set);
             if (prior) {
@@ -281,11 +360,20 @@ Task<Answer<ComCode>> Coordinator::import(OperationPtr operation, SessionPtr ses
                 change.erase_sets.push_back(set);
             }
             (void)save(std::move(change));
-            co_return std::unexpected(surfaced.error());
+        } else {
+            record.state = SetState::kImportFailed;
+            sets_[set] = record;
+            (void)save(record);
+            events_.error(EventId::kImportFailed,
+                          "import of " + set.braced() + " ended early: " + surfaced.error().message,
+                          {{"set", set.text()},
+                           {"code", vss::name(code)},
+                           {"remedy",
+                            "LUNs of it may be presented to this host: import it again, or give them back "
+                            "with: umbra shadow cleanup " +
+                                set.text()}});
         }
-        record.state = SetState::kImportFailed;
-        sets_[set] = record;
-        (void)save(record);
+        if (code == vss::kAsyncCancelled) co_return vss::kAsyncCancelled;
         co_return std::unexpected(surfaced.error());
     }
 

@@ -73,6 +73,7 @@ struct Volume {
     uint32_t partition = 0;             ///< 0: the whole disk, or a layered device
     bool layered = false;               ///< on LVM, md, LUKS: a dynamic disk
     bool has_holder = false;            ///< something in the kernel (dm, md) uses it
+    bool carries_service = false;       ///< programs or state of this service lie on it: never frozen. Of resolve()
     std::vector<LunIdentity> luns;      ///< empty: not on a LUN with page 83 (a local disk)
     std::vector<VolumeExtent> extents;  ///< empty for layered volumes: their map is not looked at
 

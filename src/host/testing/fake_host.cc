@@ -67,12 +67,27 @@ std::vector<std::string> FakeHost::frozen() const {
     return out;
 }
 
+void FakeHost::attach(FakeDisk* disk, bool read_only) {
+    for (uint32_t number = 0; names_are_reused; ++number) {
+        const std::string name = "/dev/fake" + std::to_string(number);
+        if (find_device(name) != nullptr) continue;
+        disk->disk.device = name;
+        break;
+    }
+    disk->disk.read_only = read_only;
+    disk->attached = true;
+}
+
 void FakeHost::crash() {
     freezes_.clear();
 }
 
 Task<Result<void>> FakeHost::enter(std::string method, std::string argument) {
     trace_.push_back(argument.empty() ? method : method + " " + argument);
+    if (on_call) {
+        const std::string entry = trace_.back();
+        on_call(entry);
+    }
     if (const auto delay = delays_.find(method); delay != delays_.end()) {
         co_await env::sleep_for(executor_, delay->second);
     }
@@ -97,6 +112,7 @@ Volume FakeHost::volume_of(const FakeDisk& disk, uint32_t partition, const FakeV
     out.disk = disk.disk.device;
     out.partition = partition;
     out.layered = volume.layered;
+    out.carries_service = volume.carries_service;
     if (!disk.disk.lun.key().empty()) {
         out.luns.push_back(disk.disk.lun);
         if (!volume.layered) out.extents.push_back({0, 0, partition == 0 ? 0 : 1u << 20, disk.disk.size_bytes});
@@ -251,8 +267,7 @@ Task<Result<std::vector<std::optional<Disk>>>> FakeHost::rescan(std::vector<Want
             out.emplace_back();
             continue;
         }
-        if (!disk->attached) disk->disk.read_only = want.read_only;
-        disk->attached = true;
+        if (!disk->attached) attach(disk, want.read_only);
         out.emplace_back(disk->disk);
     }
     co_return out;

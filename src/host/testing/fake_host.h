@@ -2,6 +2,7 @@
 // to fail once. What the real host would leave behind (mounts, freezes, attached disks, flags) can be asked.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -25,6 +26,7 @@ public:
         std::string fs_type = "ext4";
         std::vector<std::string> mounts;
         bool layered = false;
+        bool carries_service = false;
     };
     struct FakeDisk {
         Disk disk;
@@ -52,6 +54,12 @@ public:
     void fail_next(const std::string& method, base::Error error) { failures_[method].push_back(std::move(error)); }
     /// Every call of `method` takes that long on the executor's clock.
     void set_delay(const std::string& method, env::Duration delay) { delays_[method] = delay; }
+    /// Called at the beginning of every call that trace() shows, with its entry there.
+    std::function<void(const std::string& call)> on_call;
+    /// An attached disk takes the lowest device name that no attached disk has, as loop devices do.
+    bool names_are_reused = false;
+    /// Attaches a disk as rescan() does.
+    void attach(FakeDisk* disk, bool read_only);
     /// As if the hosts's service was killed and restarted: watchdogs thaw, mounts and attachments stay.
     void crash();
 
