@@ -23,9 +23,12 @@ int main(int argc, char** argv) {
             options.abort_grace = std::chrono::milliseconds(std::atoll(value));
         } else if (arg == "--abort") {
             next.abort_path = value;
-        } else if (arg == "--mount" || arg == "--raw") {
+        } else if (arg == "--device") {
+            next.device = std::strtoull(value, nullptr, 10);
+        } else if (arg == "--mount" || arg == "--raw" || arg == "--claim") {
             next.path = value;
-            next.raw = arg == "--raw";
+            next.raw = arg != "--mount";
+            next.claim = arg == "--claim";
             options.targets.push_back(next);
             next = {};
         } else {
@@ -35,8 +38,9 @@ int main(int argc, char** argv) {
     }
     if (options.socket < 0 || options.state_file.empty()) {
         std::fputs(
-            "usage: umbra-freezer --socket N --state FILE [--abort-grace-ms MS] {[--abort FILE] --mount DIR | --raw "
-            "DEVICE}…\n",
+            "usage: umbra-freezer --socket N --state FILE [--abort-grace-ms MS] {[--abort FILE] [--device NUMBER] "
+            "--mount "
+            "DIR | --raw DEVICE | --claim DEVICE}…\n",
             stderr);
         return 2;
     }

@@ -120,8 +120,11 @@ Result<void> serve(const Config& config) {
     }));
 
     UMBRA_ASSIGN(auto store, coordinator::open_sqlite_state_store(config.state_dir + "/state.db"));
-    host::Attachments attachments(config.host);
-    host::LinuxHost machine(*loop, config.host, attachments);
+    host::HostConfig host_config = config.host;
+    host_config.own_paths = {config.state_dir, config.provider_host_program};
+    for (const ProviderConfig& provider : config.providers) host_config.own_paths.push_back(provider.library);
+    host::Attachments attachments(host_config);
+    host::LinuxHost machine(*loop, host_config, attachments);
     coordinator::EventLog events(*loop, *store, print_event);
 
     Registry registry;

@@ -20,6 +20,7 @@ Called<std::unique_ptr<Requester>> Shell::new_backup() {
     if (auto set = (*requester)->set_context(static_cast<int32_t>(context_ | options_)); !set) {
         return std::unexpected(set.error());
     }
+    backup_has_writers_ = writers_in_context();
     return requester;
 }
 
@@ -58,7 +59,7 @@ Shell::Status Shell::end_backup() {
         return {};
     }
     if (!created_) return refuse("CREATE has not made a shadow copy set since BEGIN BACKUP.");
-    if (writers_in_context()) {
+    if (backup_has_writers_) {
         if (auto done = backup_->backup_complete(); !done) return fail(done.error());
     }
     in_backup_ = false;
@@ -119,7 +120,7 @@ Shell::Status Shell::create(const Words& arguments) {
 
 Called<> Shell::create_set(Requester& requester, base::Guid& set) {
     if (auto done = requester.set_backup_state(in_backup_); !done) return done;
-    if (writers_in_context()) {
+    if (backup_has_writers_) {
         if (auto done = requester.gather_writer_metadata(); !done) return done;
     }
     auto started = requester.start_set();
@@ -130,7 +131,7 @@ Called<> Shell::create_set(Requester& requester, base::Guid& set) {
         if (!id) return std::unexpected(id.error());
         volume.shadow = *id;
     }
-    if (writers_in_context()) {
+    if (backup_has_writers_) {
         if (auto done = requester.prepare_for_backup(); !done) return done;
     }
     return requester.do_set();

@@ -154,9 +154,10 @@ private:
     bool verbose_ = false;
     std::string metadata_file_;  ///< empty: CREATE chooses
     std::vector<Volume> volumes_;
-    bool in_backup_ = false;   ///< BEGIN BACKUP without END BACKUP
-    bool created_ = false;     ///< volumes_ and backup_ are those of a set that exists
-    bool in_restore_ = false;  ///< BEGIN RESTORE without END RESTORE
+    bool in_backup_ = false;          ///< BEGIN BACKUP without END BACKUP
+    bool created_ = false;            ///< volumes_ and backup_ are those of a set that exists
+    bool backup_has_writers_ = true;  ///< in the context that backup_ was given
+    bool in_restore_ = false;         ///< BEGIN RESTORE without END RESTORE
     size_t recovery_shadows_ = 0;
     int imports_ = 0;
     std::optional<Metadata> loaded_;

@@ -133,7 +133,29 @@ TEST_F(ShellTest, APartialImportFailsTheScript) {
     EXPECT_THAT(vss_.calls, Not(Contains("ExposeSnapshot locally /mnt/copy")));
     vss_.failures["ImportSnapshots.async"] = VSS_E_NO_SNAPSHOTS_IMPORTED;
     EXPECT_EQ(run("load metadata %CAB%\nimport\n"), 1);
-    EXPECT_THAT(output_, HasSubstr("DELETE SHADOWS SET {"));
+    EXPECT_THAT(output_, HasSubstr("umbra shadow cleanup "));
+    EXPECT_THAT(output_, HasSubstr("would destroy the shadow copies"));
+}
+
+TEST_F(ShellTest, ASecondImportDoesNotAdviseToDeleteWhatTheFirstImported) {
+    ASSERT_EQ(run("set option transportable\nset metadata %CAB%\nadd volume /srv/db alias db\ncreate\n"), 0);
+    vss_.failures["ImportSnapshots"] = VSS_E_BAD_STATE;
+    EXPECT_EQ(run("load metadata %CAB%\nimport\n"), 1);
+    EXPECT_THAT(output_, HasSubstr("VSS_E_BAD_STATE"));
+    EXPECT_THAT(output_, Not(HasSubstr("DELETE SHADOWS")));
+    EXPECT_THAT(output_, Not(HasSubstr("cleanup")));
+}
+
+TEST_F(ShellTest, EndBackupGoesByTheContextOfItsSet) {
+    EXPECT_EQ(run("begin backup\nadd volume /srv/db alias db\ncreate\nset context volatile nowriters\nend backup\n"), 0)
+        << output_;
+    EXPECT_EQ(vss_.calls.back(), "BackupComplete");
+    vss_.calls.clear();
+    EXPECT_EQ(run("reset\nset context volatile nowriters\nbegin backup\nadd volume /srv/db alias db\ncreate\n"
+                  "set context volatile\nend backup\n"),
+              0)
+        << output_;
+    EXPECT_THAT(vss_.calls, Not(Contains("BackupComplete")));
 }
 
 TEST_F(ShellTest, AScriptStopsAtTheFirstFailure) {

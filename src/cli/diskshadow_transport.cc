@@ -10,6 +10,12 @@ namespace umbra::cli::diskshadow {
 
 namespace {
 
+// Failures before the array was asked for anything: what is on this host is not of this import.
+bool nothing_was_presented(HRESULT code) {
+    return code == VSS_E_BAD_STATE || code == VSS_E_INVALID_XML_DOCUMENT || code == E_ACCESSDENIED ||
+           code == VSS_E_NONTRANSPORTABLE_BCD || code == VSS_E_PROVIDER_NOT_REGISTERED;
+}
+
 constexpr std::string_view kNoMetadata = "No metadata has been loaded. LOAD METADATA has to come first.";
 
 bool is_drive_path(const std::string& text) {
@@ -59,9 +65,13 @@ Shell::Status Shell::import(const Words& arguments) {
     auto& kept = *held_.emplace_back(std::move(*requester));
     if (!imported && imported.error().code != VSS_S_SOME_SNAPSHOTS_NOT_IMPORTED) {
         held_.pop_back();
+        if (nothing_was_presented(imported.error().code)) return fail(imported.error());
+        const std::string set = loaded_->set.braced();
         return std::unexpected(
-            Failure{fmt::format("{}\nWhat was presented to this host stays so. DELETE SHADOWS SET {} cleans up.\n",
-                                explain(imported.error()), loaded_->set.braced())});
+            Failure{fmt::format("{}\nLUNs of the set may stay presented to this host: IMPORT can be tried again, and\n"
+                                "`umbra shadow cleanup {}` gives them back. DELETE SHADOWS SET {}\n"
+                                "would destroy the shadow copies themselves.\n",
+                                explain(imported.error()), loaded_->set.text(), set)});
     }
     const auto alias = fmt::format("Import_{}", ++imports_);
     variables_.set_alias(alias, loaded_->set.braced());

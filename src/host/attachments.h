@@ -27,6 +27,7 @@ struct HostConfig {
     std::string initiator_program = "umbra-initiator";
     std::string freezer_program = "umbra-freezer";
     std::chrono::milliseconds abort_grace{120'000};  ///< see FreezerOptions
+    std::vector<std::string> own_paths;              ///< state, programs, libraries: what carries them is never frozen
 
     std::string attach_dir() const { return run_dir + "/attach"; }
     std::string freeze_dir() const { return run_dir + "/freeze"; }

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -61,6 +62,20 @@ bool next_number(std::string_view& text, Int& out) {
     const auto parsed = std::from_chars(text.data(), text.data() + text.size(), out);
     text.remove_prefix(static_cast<size_t>(parsed.ptr - text.data()));
     return parsed.ec == std::errc{};
+}
+
+/// A path names what is mounted there now; the caller means what was there when the volume was looked at.
+Result<void> check_target(const FreezeTarget& target, int fd) {
+    struct stat status{};
+    if (::fstat(fd, &status) != 0) return fail_errno(errno, target.path);
+    if (target.device == 0 || (target.raw ? status.st_rdev : status.st_dev) == target.device) return {};
+    return fail(Code::kBadState, target.path + " is not the volume any more that it was: it was mounted or unmounted");
+}
+
+bool is_mounted(uint64_t device) {
+    const auto table = read_file("/proc/self/mountinfo");
+    const std::string number = " " + std::to_string(major(device)) + ":" + std::to_string(minor(device)) + " ";
+    return !table || table->find(number) != std::string::npos;
 }
 
 // --- In the watchdog process. After "ready" nothing here opens, allocates, starts or logs to a file. ---
@@ -122,10 +137,17 @@ private:
             Item& item = items_[i];
             item.target = &options_.targets[i];
             const int flags = item.target->raw ? O_RDONLY | O_NONBLOCK : O_RDONLY | O_DIRECTORY;
-            item.fd = Fd(::open(item.target->path.c_str(), flags | O_CLOEXEC));
+            if (item.target->claim) item.fd = Fd(::open(item.target->path.c_str(), flags | O_EXCL | O_CLOEXEC));
+            const bool claimed = static_cast<bool>(item.fd);
+            if (!claimed) item.fd = Fd(::open(item.target->path.c_str(), flags | O_CLOEXEC));
             if (!item.fd) return fail_errno(errno, item.target->path);
+            UMBRA_TRY(check_target(*item.target, item.fd.get()));
             struct stat status{};
             if (::fstat(item.fd.get(), &status) != 0) return fail_errno(errno, item.target->path);
+            // Somebody else's claim keeps a mount away as well as ours, unless it is the mount.
+            if (item.target->claim && !claimed && is_mounted(status.st_rdev)) {
+                return fail(Code::kBadState, item.target->path + " was mounted meanwhile");
+            }
             if (!item.target->raw && status.st_dev == state_status.st_dev) {
                 return fail(Code::kUnsupported, item.target->path + " holds the service's own state");
             }
@@ -422,11 +444,16 @@ Result<std::unique_ptr<FreezeWatch>> FreezeWatch::start(const std::string& progr
             arguments.emplace_back("--abort");
             arguments.push_back(target.abort_path);
         }
-        arguments.emplace_back(target.raw ? "--raw" : "--mount");
+        if (target.device != 0) {
+            arguments.emplace_back("--device");
+            arguments.push_back(std::to_string(target.device));
+        }
+        arguments.emplace_back(target.claim ? "--claim" : target.raw ? "--raw" : "--mount");
         arguments.push_back(target.path);
         state->fds.emplace_back(
             ::open(target.path.c_str(), O_RDONLY | O_CLOEXEC | (target.raw ? O_NONBLOCK : O_DIRECTORY)));
         if (!state->fds.back()) return fail_errno(errno, target.path);
+        UMBRA_TRY(check_target(target, state->fds.back().get()));
     }
     state->targets = std::move(targets);
     UMBRA_ASSIGN(state->pid, spawn(arguments, state_dir + "/freezer.log", {{other.get(), 3}}));

@@ -18,6 +18,8 @@ struct FreezeTarget {
     std::string path;        ///< mount point, or block device when `raw`
     bool raw = false;        ///< nothing mounted: written back at the freeze, not held
     std::string abort_path;  ///< "/sys/fs/fuse/connections/N/abort" of the initiator below; empty when there is none
+    uint64_t device = 0;     ///< dev_t that must be behind `path`; 0: not looked at
+    bool claim = false;      ///< raw: nobody can mount it until the watchdog ends; an error when somebody has
 };
 
 struct FreezerOptions {

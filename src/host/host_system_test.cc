@@ -630,6 +630,33 @@ TEST_P(Freezing, TheWatchdogThawsWhenTheHoldIsOver) {
     EXPECT_FALSE(frozen());
 }
 
+TEST_P(Freezing, WhatIsMountedElsewhereNowIsNotFrozen) {
+    // Unmounted since it was looked at: the directory belongs to the file system above.
+    struct stat status{};
+    ASSERT_EQ(::stat(mount_.c_str(), &status), 0);
+    const uint64_t device = status.st_dev;
+    const auto start = [&](FreezeTarget target) {
+        return FreezeWatch::start(UMBRA_FREEZER, config_.freeze_dir(), set_, {std::move(target)},
+                                  milliseconds(120'000));
+    };
+    FreezeTarget mounted{mount_, false, {}, device};
+    ASSERT_OK(start(mounted));
+    FreezeTarget unmounted{lun_.device, true, {}, device, true};
+    EXPECT_CODE(Code::kIo, start(unmounted)) << "it was mounted since it was looked at";
+    ASSERT_OK(unmount(mount_));
+    EXPECT_CODE(Code::kBadState, start(mounted));
+    {
+        auto claimed = start(unmounted);
+        ASSERT_OK(claimed);
+        EXPECT_NE(shell("mount " + lun_.device + " " + mount_ + " 2>/dev/null"), 0) << "mounted under the freeze";
+        ASSERT_OK((*claimed)->freeze({}));
+        ASSERT_OK((*claimed)->thaw());
+    }
+    unmounted.device = device + 1;
+    EXPECT_CODE(Code::kBadState, start(unmounted)) << "another device of that name";
+    ASSERT_EQ(shell("mount " + lun_.device + " " + mount_), 0);
+}
+
 TEST_P(Freezing, ASomeoneElsesThawIsNoticed) {
     auto watching = watch();
     ASSERT_OK(watching);

@@ -133,7 +133,11 @@ LinuxHost::LinuxHost(env::Executor& executor, const HostConfig& config, Attachme
 LinuxHost::~LinuxHost() = default;
 
 Task<Result<Volume>> LinuxHost::resolve(std::string name) {
-    return offload(workers_.get(), [this, name = std::move(name)] { return attachments_.machine().resolve(name); });
+    return offload(workers_.get(), [this, name = std::move(name)]() -> Result<Volume> {
+        UMBRA_ASSIGN(Volume volume, attachments_.machine().resolve(name));
+        volume.carries_service = own_devices().contains(volume.device_number);
+        return volume;
+    });
 }
 
 Task<Result<std::vector<Volume>>> LinuxHost::list_volumes() {
@@ -156,14 +160,21 @@ std::shared_ptr<FreezeWatch> LinuxHost::watch(const base::Guid& set) const {
     return found == watches_.end() ? nullptr : found->second;
 }
 
-Result<void> LinuxHost::start_watch(const base::Guid& set, const std::vector<Volume>& volumes) {
-    UMBRA_TRY(make_directories(config_.freeze_dir(), 0700));
+std::set<uint64_t> LinuxHost::own_devices() const {
     std::set<uint64_t> own;
-    for (const std::string& path :
-         {config_.freeze_dir(), config_.attach_dir(), std::string("/proc/self/exe"), std::string("/proc/self/cwd")}) {
+    std::vector<std::string> paths = config_.own_paths;
+    paths.insert(paths.end(), {config_.run_dir, config_.freeze_dir(), config_.attach_dir(), config_.initiator_program,
+                               config_.freezer_program, "/proc/self/exe", "/proc/self/cwd"});
+    for (const std::string& path : paths) {
         struct stat status{};
         if (::stat(path.c_str(), &status) == 0) own.insert(status.st_dev);
     }
+    return own;
+}
+
+Result<void> LinuxHost::start_watch(const base::Guid& set, const std::vector<Volume>& volumes) {
+    UMBRA_TRY(make_directories(config_.freeze_dir(), 0700));
+    const std::set<uint64_t> own = own_devices();
     std::vector<FreezeTarget> targets;
     std::set<uint64_t> seen;
     for (const Volume& volume : volumes) {
@@ -174,8 +185,10 @@ Result<void> LinuxHost::start_watch(const base::Guid& set, const std::vector<Vol
         }
         FreezeTarget target;
         target.abort_path = abort_path(attachments_, volume);
+        target.device = volume.device_number;
         if (!volume.mounted() || volume.mounted_read_only) {
             target.raw = true;
+            target.claim = !volume.mounted();
             target.path = volume.device;
         } else if (volume.freezable) {
             target.path = volume.mount_point;

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,9 @@ private:
     base::Result<ReleasedDisk> release_now(const std::string& disk, std::chrono::milliseconds patience);
     base::Result<Disk> reacquire_now(const ReleasedDisk& disk, bool mount);
     base::Result<void> write_signature_now(const std::string& disk, const DiskSignature& signature);
+
+    /// Of the file systems that this service cannot do without while something is frozen.
+    std::set<uint64_t> own_devices() const;
 
     const HostConfig config_;
     Attachments& attachments_;
