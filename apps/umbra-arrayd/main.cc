@@ -105,6 +105,7 @@ private:
         target.listen = config_.listen;
         target.portal = config_.portal;
         target.max_connections = config_.max_connections;
+        target.data_bytes = size_t{config_.command_data_mib} << 20;
         iscsi::TargetServer initiators(loop_, transport, model, std::move(target));
         UMBRA_CO_TRY(co_await initiators.start());
         std::vector<std::string> portals = initiators.portals();

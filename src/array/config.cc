@@ -20,6 +20,7 @@
 #include "array/model.h"
 #include "array/names.h"
 #include "base/bytes.h"
+#include "base/size_text.h"
 
 namespace umbra::array {
 
@@ -30,7 +31,9 @@ using base::Result;
 namespace {
 
 constexpr uintmax_t kMaxConfigBytes = 1 << 20;
-constexpr uint64_t kProbedBytes = 1 << 20;
+constexpr uint32_t kLeastCommandDataMib = 64;
+constexpr uint32_t kMostCommandDataMib = 1 << 20;
+constexpr size_t kReadBytes = 1 << 20;
 
 /// Reads tables key by key, and remembers which keys it was asked for.
 class Reader {
@@ -150,6 +153,7 @@ Result<Config> parse_config(std::string_view text, const std::filesystem::path& 
     UMBRA_TRY(reader.get("limits", "map_cache_mib", &config.map_cache_mib));
     UMBRA_TRY(reader.get("limits", "metadata_cache_mib", &config.metadata_cache_mib));
     UMBRA_TRY(reader.get("limits", "max_connections", &config.max_connections));
+    UMBRA_TRY(reader.get("limits", "command_data_mib", &config.command_data_mib));
     UMBRA_TRY(reader.refuse("management", "listen",
                             "management over TCP needs TLS, which this version does not have; use socket"));
     UMBRA_TRY(reader.check_known());
@@ -177,6 +181,10 @@ Result<Config> parse_config(std::string_view text, const std::filesystem::path& 
         return reader.bad("iscsi", "portal", fmt::format("\"{}\" is no \"ip:port\" to connect to", config.portal));
     }
     if (config.socket.empty()) return reader.bad("management", "socket", "is empty");
+    if (config.command_data_mib < kLeastCommandDataMib || config.command_data_mib > kMostCommandDataMib) {
+        return reader.bad("limits", "command_data_mib",
+                          fmt::format("is {} to {}", kLeastCommandDataMib, kMostCommandDataMib));
+    }
 
     const std::filesystem::path directory = file.parent_path();
     config.socket = (directory / config.socket).lexically_normal().string();
@@ -239,14 +247,66 @@ Result<FoundDrives> find_drives(const Config& config) {
     return found;
 }
 
-Result<std::string> describe_content(const std::string& path) {
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return base::fail_errno(errno, "cannot open " + path);
-    const std::shared_ptr<void> closer(nullptr, [fd](void*) { close(fd); });
-    const off_t end = lseek(fd, 0, SEEK_END);
-    if (end < 0) return base::fail_errno(errno, "cannot find the size of " + path);
-    const auto size = static_cast<uint64_t>(end);
+namespace {
 
+/// Offset of the first byte in [from, to) that is not zero; `to` when there is none.
+Result<uint64_t> first_data(int fd, const std::string& path, uint64_t from, uint64_t to) {
+    static_assert(kReadBytes % sizeof(uint64_t) == 0);
+    base::Buffer buffer(kReadBytes);
+    for (uint64_t at = from; at < to;) {
+        const size_t wanted = static_cast<size_t>(std::min<uint64_t>(kReadBytes, to - at));
+        const ssize_t got = pread(fd, buffer.data(), wanted, static_cast<off_t>(at));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return base::fail_errno(errno, "cannot read " + path);
+        if (got == 0) return fail(Code::kIo, path + " became shorter while it was read");
+        const base::MutableBytes have = buffer.span(0, static_cast<size_t>(got));
+        if (!base::is_zero(have)) {
+            const auto byte = std::ranges::find_if(have, [](std::byte b) { return b != std::byte{0}; });
+            return at + static_cast<uint64_t>(byte - have.begin());
+        }
+        (void)posix_fadvise(fd, static_cast<off_t>(at), got, POSIX_FADV_DONTNEED);
+        at += static_cast<uint64_t>(got);
+    }
+    return to;
+}
+
+/// Where the first data is; `size` when there is none.
+Result<uint64_t> first_data_of_file(int fd, const std::string& path, uint64_t size) {
+    for (uint64_t at = 0; at < size;) {
+        const off_t data = lseek(fd, static_cast<off_t>(at), SEEK_DATA);
+        if (data < 0 && errno == ENXIO) return size;  // holes up to the end
+        if (data < 0 && errno != EINVAL && errno != EOPNOTSUPP)
+            return base::fail_errno(errno, "cannot look for data in " + path);
+        // A file system that does not know says that all of it is data, or has to be read as if it did.
+        const uint64_t begin = data < 0 ? at : static_cast<uint64_t>(data);
+        const off_t hole = data < 0 ? -1 : lseek(fd, data, SEEK_HOLE);
+        const uint64_t end = hole < 0 ? size : std::min(size, static_cast<uint64_t>(hole));
+        UMBRA_ASSIGN(const uint64_t found, first_data(fd, path, begin, end));
+        if (found < end) return found;
+        at = end;
+    }
+    return size;
+}
+
+Result<uint64_t> first_data_of_device(int fd, const std::string& path, uint64_t size, const ContentLimits& limits) {
+    if (size <= limits.whole_bytes) return first_data(fd, path, 0, size);
+    const uint64_t edge = std::min(limits.edge_bytes, size);
+    for (const uint64_t at : {uint64_t{0}, size - edge}) {
+        UMBRA_ASSIGN(const uint64_t found, first_data(fd, path, at, at + edge));
+        if (found < at + edge) return found;
+    }
+    const uint64_t step = size / (limits.samples + 1);
+    for (size_t i = 1; i <= limits.samples; ++i) {
+        const uint64_t at = i * step / limits.sample_bytes * limits.sample_bytes;
+        const uint64_t end = std::min(at + limits.sample_bytes, size);
+        UMBRA_ASSIGN(const uint64_t found, first_data(fd, path, at, end));
+        if (found < end) return found;
+    }
+    return size;
+}
+
+/// What blkid says; empty: it knows nothing.
+Result<std::string> signature(int fd, const std::string& path) {
     const blkid_probe probe = blkid_new_probe();
     if (probe == nullptr) return fail(Code::kInternal, "libblkid has no probe");
     const std::shared_ptr<void> freer(nullptr, [probe](void*) { blkid_free_probe(probe); });
@@ -255,28 +315,34 @@ Result<std::string> describe_content(const std::string& path) {
     blkid_probe_set_superblocks_flags(probe, BLKID_SUBLKS_TYPE | BLKID_SUBLKS_MAGIC);
     blkid_probe_enable_partitions(probe, 1);
     const int outcome = blkid_do_safeprobe(probe);
+    if (outcome == 1) return std::string();
     if (outcome == -2) return std::string("several signatures at once");
-    if (outcome == 0) {
-        const char* type = nullptr;
-        if (blkid_probe_lookup_value(probe, "TYPE", &type, nullptr) == 0) return fmt::format("a {} signature", type);
-        if (blkid_probe_lookup_value(probe, "PTTYPE", &type, nullptr) == 0)
-            return fmt::format("a {} partition table", type);
-        return std::string("a signature");
-    }
-    base::Buffer buffer(kProbedBytes);
-    for (const uint64_t at : {uint64_t{0}, size > kProbedBytes ? size - kProbedBytes : 0}) {
-        const size_t wanted = static_cast<size_t>(std::min(kProbedBytes, size - at));
-        size_t have = 0;
-        while (have < wanted) {
-            const ssize_t got = pread(fd, buffer.data() + have, wanted - have, static_cast<off_t>(at + have));
-            if (got < 0 && errno == EINTR) continue;
-            if (got < 0) return base::fail_errno(errno, "cannot read " + path);
-            if (got == 0) break;
-            have += static_cast<size_t>(got);
-        }
-        if (!base::is_zero(buffer.span(0, have))) return std::string("data");
-    }
-    return std::string();
+    if (outcome != 0) return std::string("what libblkid fails to examine");
+    const char* type = nullptr;
+    if (blkid_probe_lookup_value(probe, "TYPE", &type, nullptr) == 0) return fmt::format("a {} signature", type);
+    if (blkid_probe_lookup_value(probe, "PTTYPE", &type, nullptr) == 0)
+        return fmt::format("a {} partition table", type);
+    return std::string("a signature");
+}
+
+}  // namespace
+
+Result<std::string> describe_content(const std::string& path, const ContentLimits& limits) {
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return base::fail_errno(errno, "cannot open " + path);
+    const std::shared_ptr<void> closer(nullptr, [fd](void*) { close(fd); });
+    struct stat info{};
+    if (fstat(fd, &info) != 0) return base::fail_errno(errno, "cannot look at " + path);
+    const off_t end = lseek(fd, 0, SEEK_END);
+    if (end < 0) return base::fail_errno(errno, "cannot find the size of " + path);
+    const auto size = static_cast<uint64_t>(end);
+
+    UMBRA_ASSIGN(std::string found, signature(fd, path));
+    if (!found.empty()) return found;
+    UMBRA_ASSIGN(const uint64_t data, S_ISBLK(info.st_mode) ? first_data_of_device(fd, path, size, limits)
+                                                            : first_data_of_file(fd, path, size));
+    if (data == size) return std::string();
+    return "data at " + base::format_size(data);
 }
 
 }  // namespace umbra::array

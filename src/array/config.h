@@ -24,6 +24,7 @@ struct Config {
     uint32_t map_cache_mib = 64;
     uint32_t metadata_cache_mib = 64;
     uint32_t max_connections = 256;
+    uint32_t command_data_mib = 512;
 };
 
 /// Strict: an unknown key, a wrong type or a value out of range is an error that names file, line and key.
@@ -38,8 +39,16 @@ struct FoundDrives {
 /// kInvalidArgument: two drives have the same file name.
 base::Result<FoundDrives> find_drives(const Config& config);
 
-/// What a file or device holds, for people: "an ext4 file system", "a gpt partition table", "data"; empty: nothing but
-/// zeros in its first and last MiB and no signature that blkid knows.
-base::Result<std::string> describe_content(const std::string& path);
+/// How much of a block device is read to find out whether it holds anything. Files are read wherever they have blocks.
+struct ContentLimits {
+    uint64_t whole_bytes = 16ull << 30;  ///< a device of at most that is read in full
+    uint64_t edge_bytes = 64ull << 20;   ///< of a larger one its beginning and its end
+    uint64_t sample_bytes = 64u << 10;   ///< and so much at evenly spread places
+    size_t samples = 4096;
+};
+
+/// What a file or device holds, for people: "an ext4 signature", "a gpt partition table", "data at 100 MiB"; empty:
+/// blkid knows no signature, and what was read is zeros.
+base::Result<std::string> describe_content(const std::string& path, const ContentLimits& limits = {});
 
 }  // namespace umbra::array

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <filesystem>
 
@@ -29,6 +30,19 @@ lun::EngineOptions engine_options(const Config& config) {
 
 lun::DriveSpec drive_spec(const std::string& path, std::unique_ptr<env::BlockDevice> device) {
     return {std::filesystem::path(path).filename().string(), path, std::move(device)};
+}
+
+/// What a drive holds, for people; empty: nothing.
+Task<Result<std::string>> examine(env::BlockDevice& device, std::string path, ContentLimits limits) {
+    const auto label = co_await lun::read_drive_label(device);
+    if (label) {
+        co_return fmt::format("drive {} of the Umbra array {} of {} drives", label->name, label->array.text(),
+                              label->drives);
+    }
+    if (label.error().code == Code::kCorrupt || label.error().code == Code::kVersion) {
+        co_return "the label of an Umbra array: " + label.error().message;
+    }
+    co_return describe_content(path, limits);
 }
 
 /// What a drive held before must not be found there afterwards.
@@ -61,7 +75,8 @@ Task<Result<OpenedArray>> open_backend(env::Environment& env, env::DiskIo& disks
     co_return opened;
 }
 
-Task<Result<FormattedArray>> format_drives(env::Environment& env, env::DiskIo& disks, Config config, bool force) {
+Task<Result<FormattedArray>> format_drives(env::Environment& env, env::DiskIo& disks, Config config,
+                                           FormatOptions options) {
     UMBRA_CO_ASSIGN(const FoundDrives found, find_drives(config));
     if (!found.missing.empty()) {
         co_return fail(Code::kNotFound, "drive " + found.missing.front() + " does not exist");
@@ -74,8 +89,8 @@ Task<Result<FormattedArray>> format_drives(env::Environment& env, env::DiskIo& d
         // Opened before it is looked at: from here on nobody else writes to it.
         auto device = disks.open(path);
         if (!device) co_return std::unexpected(device.error());
-        UMBRA_CO_ASSIGN(const std::string held, describe_content(path));
-        if (!held.empty() && !force) {
+        UMBRA_CO_ASSIGN(const std::string held, co_await examine(**device, path, options.limits));
+        if (!held.empty() && !options.force) {
             co_return fail(Code::kBadState,
                            fmt::format("drive {} holds {}; nothing was written. --force formats it, which "
                                        "destroys what it holds",
@@ -84,11 +99,15 @@ Task<Result<FormattedArray>> format_drives(env::Environment& env, env::DiskIo& d
         drives.push_back(drive_spec(path, std::move(*device)));
         formatted.drives.push_back({drives.back().name, path, drives.back().device->geometry().size_bytes, held});
     }
+    const bool destroys = std::ranges::any_of(formatted.drives, [](const auto& drive) { return !drive.held.empty(); });
+    if (destroys && (!options.confirm || !options.confirm(formatted.drives))) {
+        co_return fail(Code::kCancelled, "nothing was written");
+    }
     for (size_t i = 0; i < drives.size(); ++i) {
         if (!formatted.drives[i].held.empty()) UMBRA_CO_TRY(co_await wipe_ends(*drives[i].device));
     }
-    lun::EngineOptions options = engine_options(config);
-    UMBRA_CO_ASSIGN(formatted.id, co_await lun::format_array(env, drives, std::move(options)));
+    lun::EngineOptions engine = engine_options(config);
+    UMBRA_CO_ASSIGN(formatted.id, co_await lun::format_array(env, drives, std::move(engine)));
     co_return formatted;
 }
 

@@ -1,6 +1,7 @@
 // The array's drives, opened: the one place where the array meets the store that keeps its volumes.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,9 +36,17 @@ struct FormattedArray {
     std::vector<FormattedDrive> drives;
 };
 
-/// Makes a new array of all configured drives. kBadState: a drive holds something and `force` is not given; nothing has
-/// been written then.
+struct FormatOptions {
+    /// Also of drives that hold something.
+    bool force = false;
+    /// Asked, when a drive holds something, with all drives locked and nothing written. False: nothing is.
+    std::function<bool(const std::vector<FormattedDrive>&)> confirm;
+    ContentLimits limits;
+};
+
+/// Makes a new array of all configured drives. kBadState: a drive holds something and `force` is not given; kCancelled:
+/// it was not confirmed. Nothing has been written in either case.
 env::Task<base::Result<FormattedArray>> format_drives(env::Environment& env, env::DiskIo& disks, Config config,
-                                                      bool force);
+                                                      FormatOptions options);
 
 }  // namespace umbra::array

@@ -535,16 +535,26 @@ Task<Result<void>> ArrayModel::delete_lun(LunRef ref, bool force) {
     batch.changes[lun_key(id)] = std::nullopt;
     batch.changes[reservation_key(id)] = std::nullopt;
     const std::vector<MaskRecord> masks = lun->record.masks;
+    // Nobody who logs in meanwhile may write what goes with it.
+    lun->withheld = true;
+    Result<void> removed;
     if (backend_->info(lun->record.volume)) {
-        UMBRA_CO_TRY(co_await backend_->remove(lun->record.volume, std::move(batch)));
+        removed = co_await backend_->remove(lun->record.volume, std::move(batch));
     } else {
-        UMBRA_CO_TRY(co_await backend_->update_meta(std::move(batch)));
+        removed = co_await backend_->update_meta(std::move(batch));
+    }
+    if (!removed) {
+        lun->withheld = false;
+        notify_masked(*lun);
+        co_return removed;
     }
     luns_.erase(id);
     reservations_.erase(id);
     rebuild_index();
     for (const MaskRecord& mask : masks) notify_luns(mask.target, mask.initiator);
     emit("lun.deleted", "info", fmt::format("{} deleted", name), name);
+    guard.unlock();
+    co_await end_access(id);
     co_return Result<void>();
 }
 
@@ -659,7 +669,11 @@ Task<Result<LunView>> ArrayModel::update_lun(LunRef ref, UpdateLun update) {
     if (protection_changed) attention(id, UnitAttentionCause::kModeParametersChanged);
     if (update.break_shadow_copy)
         emit("lun.broken", "info", fmt::format("shadow copy {} is an ordinary LUN now", name), name);
-    co_return view(luns_.at(id));
+    LunView result = view(luns_.at(id));
+    const bool protects = protection_changed && result.write_protected;
+    guard.unlock();
+    if (protects) co_await end_access(id);
+    co_return result;
 }
 
 std::string ArrayModel::chosen_snapshot_name(const std::vector<const Lun*>& sources) const {

@@ -171,6 +171,9 @@ private:
     void notify_luns(const std::string& target, const std::string& initiator);
     void notify_masked(const Lun& lun);
     void attention(const base::Guid& lun, UnitAttentionCause cause);
+    /// Waits until nobody who may no longer do so reads or writes the LUN. Never under changes_: commands save
+    /// reservations.
+    env::Task<void> end_access(base::Guid lun);
 
     env::Task<base::Result<TaskEntry*>> begin_task(std::string kind, const Lun* lun);
     env::Task<void> run_resync(TaskEntry* task, base::Guid destination, base::Guid source, LunRecord keep);

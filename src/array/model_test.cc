@@ -33,6 +33,12 @@ public:
     void on_lun_attention(const base::Guid& lun, UnitAttentionCause cause) override {
         attentions.emplace_back(lun, cause);
     }
+    Task<void> on_access_withdrawn(base::Guid lun) override {
+        withdrawn.push_back(lun);
+        if (gate != nullptr) co_await gate->wait();
+    }
+    std::vector<base::Guid> withdrawn;
+    env::Event* gate = nullptr;  ///< commands take until it is set
     std::vector<std::string> changed;
     std::vector<std::pair<base::Guid, UnitAttentionCause>> attentions;
 };
@@ -541,6 +547,111 @@ TEST_F(ModelTest, DuringAResyncNobodyGetsAtTheLun) {
     EXPECT_THAT(numbers(kHostA), ElementsAre(1));
     EXPECT_THAT(listener_.changed, ElementsAre(kHostA));
     EXPECT_THAT(names(), ElementsAre("db", "db@kept", "db@s"));
+}
+
+TEST_F(ModelTest, NobodyIsLetInWhileAResyncIsBeingRecorded) {
+    create("db");
+    snapshot({"db"}, "s");
+    mask("db", kHostA);
+    std::vector<uint16_t> seen{99};
+    bool refuse = true;
+    backend_->set_hook([&](std::string operation, MemoryBackend::Step step) -> Task<Result<void>> {
+        if (operation == "update_meta" && step == MemoryBackend::Step::kBefore) {
+            if (model_->list_sessions().empty()) login(1, kHostA);  // in the middle of the step
+            seen = numbers(kHostA);
+            if (refuse) co_return base::fail(Code::kNoSpace, "injected");
+        }
+        co_return Result<void>();
+    });
+    EXPECT_EQ(run(model_->resync_lun({LunRef::name("db"), LunRef::name("db@s"), false, ""})).error().code,
+              Code::kNoSpace);
+    EXPECT_THAT(seen, IsEmpty());
+    // It did not begin: whoever logged in meanwhile is told that the LUN is there.
+    EXPECT_THAT(numbers(kHostA), ElementsAre(1));
+    EXPECT_THAT(listener_.changed, ElementsAre(kHostA));
+    model_->session_ended(1);
+    refuse = false;
+    backend_->set_hook({});
+    const auto task = run(model_->resync_lun({LunRef::name("db"), LunRef::name("db@s"), false, ""}));
+    ASSERT_TRUE(task);
+    EXPECT_EQ(finish(task->id).state, TaskState::kDone);
+}
+
+TEST_F(ModelTest, NobodyIsLetInWhileALunIsBeingDeleted) {
+    create("db");
+    mask("db", kHostA);
+    std::vector<uint16_t> seen{99};
+    bool refuse = true;
+    backend_->set_hook([&](std::string operation, MemoryBackend::Step step) -> Task<Result<void>> {
+        if (operation == "remove" && step == MemoryBackend::Step::kBefore) {
+            seen = numbers(kHostA);
+            if (refuse) co_return base::fail(Code::kNoSpace, "injected");
+        }
+        co_return Result<void>();
+    });
+    EXPECT_FALSE(run(model_->delete_lun(LunRef::name("db"), false)));
+    EXPECT_THAT(seen, IsEmpty());
+    EXPECT_THAT(numbers(kHostA), ElementsAre(1));
+    refuse = false;
+    EXPECT_TRUE(run(model_->delete_lun(LunRef::name("db"), false)));
+    EXPECT_THAT(numbers(kHostA), IsEmpty());
+    backend_->set_hook({});
+}
+
+TEST_F(ModelTest, AMaskIsGoneWhenNoCommandOfItCanWriteAnyMore) {
+    const LunView db = create("db");
+    mask("db", kHostA);
+    login(1, kHostA);
+    env::Event gate(executor_);
+    listener_.gate = &gate;
+    std::optional<Result<LunView>> removed;
+    env::spawn_detached(store(model_->remove_mask({LunRef::name("db"), kHostA, "", true}), &removed));
+    while (executor_.step()) {
+    }
+    EXPECT_FALSE(removed) << "answered while a write could still land";
+    EXPECT_THAT(numbers(kHostA), IsEmpty());
+    // What ends meanwhile may have to save a reservation first.
+    EXPECT_TRUE(run(model_->save_reservations(*base::Guid::parse(db.id), "record")));
+    gate.set();
+    while (executor_.step()) {
+    }
+    ASSERT_TRUE(removed && *removed);
+    EXPECT_THAT(listener_.withdrawn, ElementsAre(*base::Guid::parse(db.id)));
+    UpdateLun update;
+    update.write_protect = true;
+    EXPECT_TRUE(run(model_->update_lun(LunRef::name("db"), update)));
+    EXPECT_EQ(listener_.withdrawn.size(), 2u);
+    update.write_protect = false;
+    EXPECT_TRUE(run(model_->update_lun(LunRef::name("db"), update)));
+    EXPECT_EQ(listener_.withdrawn.size(), 2u);
+    listener_.gate = nullptr;
+    model_->session_ended(1);
+}
+
+TEST_F(ModelTest, AResyncBeginsWhenOldCommandsHaveEnded) {
+    create("db");
+    write("db", 'x');
+    snapshot({"db"}, "s");
+    write("db", 'y');
+    env::Event gate(executor_);
+    listener_.gate = &gate;
+    const auto task = run(model_->resync_lun({LunRef::name("db"), LunRef::name("db@s"), false, ""}));
+    ASSERT_TRUE(task);
+    while (executor_.step()) {
+    }
+    EXPECT_FALSE(model_->get_task(task->id)->ended());
+    EXPECT_EQ(read("db"), 'y') << "replaced while an older write could still land on it";
+    gate.set();
+    EXPECT_EQ(finish(task->id).state, TaskState::kDone);
+    EXPECT_EQ(read("db"), 'x');
+    listener_.gate = nullptr;
+}
+
+TEST_F(ModelTest, NamesAreUtf8) {
+    create("db");
+    EXPECT_EQ(run(model_->add_mask({LunRef::name("db"), "iqn.2026-01.test:\xff\xfe", "", false})).error().code,
+              Code::kInvalidArgument);
+    EXPECT_TRUE(run(model_->add_mask({LunRef::name("db"), "iqn.2026-01.test:\xc3\xa4", "", false})));
 }
 
 TEST_F(ModelTest, ACancelledResyncLeavesEverythingAsItWas) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/utf8.h"
+
 namespace umbra::array {
 
 using base::Code;
@@ -52,7 +54,8 @@ Result<std::string> normalize_iscsi_name(std::string_view name) {
     std::ranges::transform(lower, lower.begin(),
                            [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
     const auto refuse = [&] {
-        return fail(Code::kInvalidArgument, "\"" + lower.substr(0, kMaxIscsiNameBytes) + "\" is no iSCSI name");
+        return fail(Code::kInvalidArgument,
+                    "\"" + base::to_valid_utf8(lower.substr(0, kMaxIscsiNameBytes)) + "\" is no iSCSI name");
     };
     if (lower.size() > kMaxIscsiNameBytes) return refuse();
     if (lower.starts_with("eui.")) {
@@ -69,7 +72,7 @@ Result<std::string> normalize_iscsi_name(std::string_view name) {
     const bool printable = std::ranges::all_of(lower, [](char c) {
         return static_cast<unsigned char>(c) >= 0x80 || is_digit(c) || is_letter(c) || c == '.' || c == '-' || c == ':';
     });
-    if (!printable) return refuse();
+    if (!printable || !base::is_utf8(lower)) return refuse();
     return lower;
 }
 

@@ -114,6 +114,15 @@ void ArrayModel::attention(const Guid& lun, UnitAttentionCause cause) {
     for (PresentationListener* listener : listeners_) listener->on_lun_attention(lun, cause);
 }
 
+Task<void> ArrayModel::end_access(Guid lun) {
+    const std::vector<PresentationListener*> told = listeners_;
+    for (PresentationListener* listener : told) {
+        if (std::ranges::find(listeners_, listener) == listeners_.end())
+            continue;  // it went while another was waited for
+        co_await listener->on_access_withdrawn(lun);
+    }
+}
+
 std::string ArrayModel::reservations(const Guid& lun) const {
     const auto found = reservations_.find(lun);
     return found == reservations_.end() ? std::string() : found->second;
@@ -218,7 +227,10 @@ Task<Result<LunView>> ArrayModel::remove_mask(MaskChange change) {
     emit("mask.removed", "info",
          fmt::format("{} no longer presented to {} on {}", name, initiator == "*" ? "everyone" : initiator, target),
          name);
-    co_return view(luns_.at(id));
+    LunView result = view(luns_.at(id));
+    guard.unlock();
+    co_await end_access(id);
+    co_return result;
 }
 
 }  // namespace umbra::array

@@ -56,6 +56,10 @@ public:
     /// The set of LUNs that `initiator` sees on `target_iqn` changed.
     virtual void on_luns_changed(const std::string& target_iqn, const std::string& initiator) = 0;
     virtual void on_lun_attention(const base::Guid& lun, UnitAttentionCause cause) = 0;
+    /// The LUN is no longer presented to somebody, or no longer takes writes: ends the commands that may not go on by
+    /// what the presentation says now, and returns when none of them can touch the volume any more. The array holds no
+    /// lock meanwhile.
+    virtual env::Task<void> on_access_withdrawn(base::Guid lun) = 0;
 };
 
 struct SessionInfo {

@@ -201,11 +201,16 @@ Task<Result<TaskView>> ArrayModel::resync_lun(ResyncLun request) {
     keep.parent = destination->record.id;
     keep.origin = destination->record.id;
 
-    UMBRA_CO_ASSIGN(TaskEntry * task, co_await begin_task("resync", destination));
+    // Nobody who logs in from here on may write to what is about to be replaced.
+    destination->withheld = !request.force;
+    const Result<TaskEntry*> begun = co_await begin_task("resync", destination);
+    if (!begun) {
+        if (std::exchange(destination->withheld, false)) notify_masked(*destination);
+        co_return std::unexpected(begun.error());
+    }
+    TaskEntry* task = *begun;
     const uint64_t id = task->record.id;
     destination->changing_task = id;
-    // Nobody who logs in meanwhile may write to what is about to be replaced.
-    destination->withheld = !request.force;
     source->using_tasks.insert(id);
     reserved_names_.insert(name + "@" + keep_name);
     work_.spawn(run_resync(task, destination->record.id, source->record.id, std::move(keep)));
@@ -216,6 +221,8 @@ Task<void> ArrayModel::run_resync(TaskEntry* task, Guid destination, Guid source
     const uint64_t id = task->record.id;
     Lun& lun = luns_.at(destination);  // held by changing_task
     const std::string keep_full = full_name(keep);
+    // A write that was let in before, by whoever has lost the LUN since, must not land on the new content.
+    co_await end_access(destination);
     LunRecord record = lun.record;
     ++record.generation;
     ++record.content_generation;

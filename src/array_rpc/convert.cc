@@ -1,6 +1,7 @@
 #include "array_rpc/convert.h"
 
 #include "base/bytes.h"
+#include "base/utf8.h"
 
 namespace umbra::array_rpc {
 
@@ -214,7 +215,7 @@ void to_proto(const array::TaskView& from, pb::Task* to) {
     to->set_bytes_per_second(from.bytes_per_second);
     to->set_seconds_left(from.seconds_left);
     to->set_error_code(from.error_code);
-    to->set_error(from.error);
+    to->set_error(base::to_valid_utf8(from.error));
     to->set_result(from.result);
     to->set_started_unix_ms(from.started_unix_ms);
     to->set_ended_unix_ms(from.ended_unix_ms);
@@ -247,7 +248,7 @@ void to_proto(const array::EventView& from, pb::Event* to) {
     to->set_unix_ms(from.unix_ms);
     to->set_id(from.id);
     to->set_severity(from.severity);
-    to->set_message(from.message);
+    to->set_message(base::to_valid_utf8(from.message));
     to->set_lun(from.lun);
     to->set_drive(from.drive);
 }
@@ -257,8 +258,9 @@ array::EventView from_proto(const pb::Event& from) {
 }
 
 void to_proto(const array::SessionView& from, pb::Session* to) {
-    to->set_initiator(from.initiator);
-    to->set_target_iqn(from.target_iqn);
+    // proto3: text that is no UTF-8 would make the whole answer unreadable.
+    to->set_initiator(base::to_valid_utf8(from.initiator));
+    to->set_target_iqn(base::to_valid_utf8(from.target_iqn));
     to->set_peer(from.peer);
     to->set_isid(from.isid);
     to->mutable_luns()->Assign(from.luns.begin(), from.luns.end());

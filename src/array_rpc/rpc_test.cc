@@ -9,6 +9,7 @@
 
 #include "array.grpc.pb.h"
 #include "array_rpc/client.h"
+#include "array_rpc/convert.h"
 #include "array_rpc/server.h"
 #include "array_rpc/status.h"
 #include "array_rpc/testing/memory_array_server.h"
@@ -141,6 +142,15 @@ TEST_F(RpcTest, SnapshotsAttributesAndResize) {
     EXPECT_EQ(client_->delete_lun(LunRef::name("c@s")).error().code, Code::kNotFound);
     EXPECT_EQ(client_->remove_mask({LunRef::name("c"), "*", "", false}).error().code, Code::kNotFound);
     EXPECT_TRUE(client_->sessions()->empty());
+}
+
+TEST(Convert, TextThatIsNoUtf8DoesNotSpoilTheAnswer) {
+    pb::Session session;
+    to_proto(array::SessionView{"iqn.2026-01.test:\xff\xfe", "iqn.2026-01.test:t", "10.0.0.1:1", "0x1", {"db"}},
+             &session);
+    pb::Session back;
+    ASSERT_TRUE(back.ParseFromString(session.SerializeAsString()));
+    EXPECT_EQ(back.initiator(), "iqn.2026-01.test:\xef\xbf\xbd\xef\xbf\xbd");
 }
 
 TEST_F(RpcTest, WaitingForATaskTellsItsEnd) {

@@ -5,6 +5,7 @@
 #include "base/guid.h"
 #include "base/result.h"
 #include "base/size_text.h"
+#include "base/utf8.h"
 
 namespace umbra::base {
 namespace {
@@ -39,7 +40,8 @@ TEST(SizeText, ParsesBinaryUnits) {
     EXPECT_EQ(parse_size("512 MiB").value(), 512ull << 20);
     EXPECT_EQ(parse_size("1.5k").value(), 1536u);
     EXPECT_EQ(parse_size("4096").value(), 4096u);
-    for (const char* bad : {"", "G", "-1", "1X", "1.5", "2GiBs", "99999999P", "1e3"}) EXPECT_FALSE(parse_size(bad)) << bad;
+    for (const char* bad : {"", "G", "-1", "1X", "1.5", "2GiBs", "99999999P", "1e3"})
+        EXPECT_FALSE(parse_size(bad)) << bad;
     EXPECT_EQ(format_size(2ull << 30), "2 GiB");
     EXPECT_EQ(format_size(1536), "1.5 KiB");
     EXPECT_EQ(format_size(10), "10 B");
@@ -59,6 +61,21 @@ TEST(Codec, DecoderStopsAtTheEnd) {
     EXPECT_EQ(cut.get_string(), "");
     EXPECT_FALSE(cut.ok());
     EXPECT_EQ(cut.get<uint64_t>(), 0u);
+}
+
+TEST(Utf8, OnlyWellFormedTextPasses) {
+    for (const char* good :
+         {"", "iqn.2026-01.test:a", "\xc3\xa4", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf"}) {
+        EXPECT_TRUE(is_utf8(good)) << good;
+        EXPECT_EQ(to_valid_utf8(good), good);
+    }
+    // Lone bytes, overlong forms, surrogates, too large values, cut sequences.
+    for (const char* bad : {"\xff", "\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                            "\xf8\x88\x80\x80\x80", "\xe2\x82", "a\xe2\x82z"}) {
+        EXPECT_FALSE(is_utf8(bad)) << testing::PrintToString(std::string(bad));
+        EXPECT_TRUE(is_utf8(to_valid_utf8(bad)));
+    }
+    EXPECT_EQ(to_valid_utf8("a\xff\xfez"), "a\xef\xbf\xbd\xef\xbf\xbdz");
 }
 
 TEST(Result, MacrosPropagate) {

@@ -9,6 +9,7 @@
 #include <ostream>
 
 #include "array_rpc/client.h"
+#include "array_rpc/status.h"
 #include "base/size_text.h"
 #include "cli/command.h"
 #include "cli/exit_code.h"
@@ -221,11 +222,8 @@ int task_exit_code(const array::TaskView& task) {
         case array::TaskState::kFailed:
             break;
     }
-    for (int value = 0; value <= static_cast<int>(Code::kInternal); ++value) {
-        const auto code = static_cast<Code>(value);
-        if (base::to_string(code) == task.error_code) return exit_code(code);
-    }
-    return kExitFailed;
+    const auto code = array_rpc::parse_code(task.error_code);
+    return code ? exit_code(*code) : kExitFailed;
 }
 
 std::string task_summary(const array::TaskView& task) {
@@ -664,10 +662,22 @@ Result<int> ArrayCommands::snapshot_delete() {
         snapshots.push_back(std::move(snapshot));
     }
     if (!confirm(context_, fmt::format("delete {}", joined(names_, ", ")))) return kExitNotConfirmed;
-    for (const LunView& snapshot : snapshots) UMBRA_TRY(array->delete_lun(LunRef::id(snapshot.id)));
-    return show_list(snapshots, [&](const auto& all) {
-        for (const LunView& snapshot : all) out() << "deleted " << snapshot.name << "\n";
-    });
+    std::vector<LunView> deleted;
+    Result<void> outcome;
+    for (const LunView& snapshot : snapshots) {
+        outcome = array->delete_lun(LunRef::id(snapshot.id));
+        if (!outcome) {
+            outcome = base::with_context(outcome.error(), "deleting " + snapshot.name);
+            break;
+        }
+        deleted.push_back(snapshot);
+    }
+    // Also when it ends early: those are gone.
+    UMBRA_ASSIGN(const int status, show_list(deleted, [&](const auto& all) {
+                     for (const LunView& snapshot : all) out() << "deleted " << snapshot.name << "\n";
+                 }));
+    if (!outcome) return std::unexpected(outcome.error());
+    return status;
 }
 
 Result<int> ArrayCommands::snapshot_list() {

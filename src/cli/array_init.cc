@@ -21,9 +21,20 @@ struct Options {
     bool force = false;
 };
 
-env::Task<void> format(env::Environment& env, env::DiskIo& disks, array::Config config, bool force,
+env::Task<void> format(env::Environment& env, env::DiskIo& disks, array::Config config, array::FormatOptions options,
                        Result<array::FormattedArray>* into) {
-    *into = co_await array::format_drives(env, disks, std::move(config), force);
+    *into = co_await array::format_drives(env, disks, std::move(config), std::move(options));
+}
+
+/// Says what is there, then asks.
+bool confirm_loss(Context& context, const std::vector<array::FormattedDrive>& drives) {
+    size_t held = 0;
+    for (const auto& drive : drives) {
+        if (drive.held.empty()) continue;
+        ++held;
+        context.console.err << "umbra: " << drive.path << " holds " << drive.held << "\n";
+    }
+    return confirm(context, "destroy what " + std::to_string(held) + (held == 1 ? " drive holds" : " drives hold"));
 }
 
 Result<int> init(Context& context, const Options& options) {
@@ -34,7 +45,15 @@ Result<int> init(Context& context, const Options& options) {
     env::KernelRandom random;
     env::Environment env{*loop, random};
     Result<array::FormattedArray> formatted;
-    loop->run(format(env, *disks, std::move(config), options.force, &formatted));
+    bool refused = false;
+    array::FormatOptions how;
+    how.force = options.force;
+    how.confirm = [&](const std::vector<array::FormattedDrive>& drives) {
+        refused = !confirm_loss(context, drives);
+        return !refused;
+    };
+    loop->run(format(env, *disks, std::move(config), std::move(how), &formatted));
+    if (refused) return kExitNotConfirmed;
     if (!formatted) return std::unexpected(formatted.error());
 
     std::ostream& out = context.console.out;
@@ -42,7 +61,8 @@ Result<int> init(Context& context, const Options& options) {
         nlohmann::ordered_json json = {{"id", formatted->id.text()}, {"name", name}};
         json["drives"] = nlohmann::ordered_json::array();
         for (const auto& drive : formatted->drives) {
-            json["drives"].push_back({{"name", drive.name}, {"path", drive.path}, {"size_bytes", drive.size_bytes}});
+            json["drives"].push_back(
+                {{"name", drive.name}, {"path", drive.path}, {"size_bytes", drive.size_bytes}, {"held", drive.held}});
         }
         out << json.dump(2) << "\n";
         return kExitOk;
@@ -63,7 +83,7 @@ void add_array_init(CLI::App& app, Context& context) {
     CLI::App* command = app.get_subcommand("array")->add_subcommand("init", "Make an array of empty drives");
     auto options = std::make_shared<Options>();
     command->add_option("--config", options->config, "Configuration file of umbra-arrayd")->required();
-    command->add_flag("--force", options->force, "Also of drives that hold something, which is destroyed");
+    command->add_flag("--force", options->force, "Also of drives that hold something, which is destroyed; asks");
     command->callback(
         [&context, options] { context.action = [&context, options] { return init(context, *options); }; });
 }

@@ -55,15 +55,17 @@ bool Alarm::Awaiter::await_resume() const noexcept {
     return !alarm.cancelled_;
 }
 
-Connection::Connection(TargetServer& server, std::unique_ptr<env::Stream> stream)
+Connection::Connection(TargetServer& server, std::unique_ptr<env::Stream> stream, std::string address, ByteBudget& data)
     : server_(server),
       executor_(server.executor_),
       stream_(std::move(stream)),
+      address_(std::move(address)),
+      arriving_(data),
       login_(*this),
       reader_(*stream_),
       window_(server.config_.command_window),
+      budget_(executor_, server.config_.session_data_bytes, &data),
       task_ended_(executor_),
-      budget_(executor_, server.config_.session_data_bytes),
       sending_(executor_),
       tasks_(executor_),
       login_alarm_(executor_),
@@ -101,6 +103,7 @@ env::Task<void> Connection::run() {
     close();
     early_.clear();
     co_await tasks_.join();
+    scsi_tasks_.clear();
     if (nexus_) {
         co_await server_.device_.close_nexus(nexus_.get());
         nexus_.reset();
@@ -258,7 +261,6 @@ env::Task<base::Result<void>> Connection::receive(Header header) {
     if (header.is(Opcode::kScsiCommand)) co_return co_await receive_scsi_command(header);
     Received received{header, std::vector<std::byte>(header.data_bytes()), nullptr};
     UMBRA_CO_ASSIGN(const bool intact, co_await reader_.read_data(received.data));
-    if (!intact) co_return reject(header, RejectReason::kDataDigestError);
     const bool known = header.is(Opcode::kNopOut) || header.is(Opcode::kTaskManagementRequest) ||
                        header.is(Opcode::kTextRequest) || header.is(Opcode::kLogoutRequest);
     if (!known) {
@@ -268,8 +270,13 @@ env::Task<base::Result<void>> Connection::receive(Header header) {
             (void)reject(header, RejectReason::kProtocolError);
             co_return fail(Code::kCorrupt, "login request in full feature phase");
         }
-        co_return reject(header, RejectReason::kCommandNotSupported);
+        co_return reject(header, intact ? RejectReason::kCommandNotSupported : RejectReason::kDataDigestError);
     }
+    if (!intact) co_return reject_command(header, RejectReason::kDataDigestError);
+    if (control_bytes_ + header.data_bytes() > kMaxControlBytes) {
+        co_return reject_command(header, RejectReason::kOutOfResources);
+    }
+    received.held = Held(&control_bytes_, header.data_bytes());
     co_return sequence(std::move(received));
 }
 
@@ -296,25 +303,43 @@ env::Task<base::Result<void>> Connection::receive_scsi_command(Header header) {
     if (!wanted) {
         std::vector<std::byte> unwanted(header.data_bytes());
         UMBRA_CO_TRY(co_await reader_.read_data(unwanted));
-        UMBRA_CO_TRY(
-            reject(header, login_.identity().discovery ? RejectReason::kProtocolError : RejectReason::kTaskInProgress));
-        if (header.immediate()) co_return base::Result<void>();
-        co_return sequence({header, {}, nullptr});  // its number is used up
+        co_return reject_command(
+            header, login_.identity().discovery ? RejectReason::kProtocolError : RejectReason::kTaskInProgress);
     }
-    auto task = std::make_shared<ScsiTask>(executor_, header, parameters_, budget_, static_cast<R2tSender&>(*this));
+    auto task =
+        std::make_shared<ScsiTask>(executor_, header, parameters_, budget_, arriving_, static_cast<R2tSender&>(*this));
     if (header.data_bytes() > 0) {
         const auto place = task->place_for(header);
         if (place) {
             UMBRA_CO_ASSIGN(const bool intact, co_await reader_.read_data(*place));
             task->data_arrived(header, true, intact);
-            if (!intact) co_return reject(header, RejectReason::kDataDigestError);
+            // The command itself is whole: it ends with the condition that data_arrived() noted.
+            if (!intact) UMBRA_CO_TRY(reject(header, RejectReason::kDataDigestError));
         } else {
             std::vector<std::byte> unwanted(header.data_bytes());
             UMBRA_CO_TRY(co_await reader_.read_data(unwanted));
             task->data_arrived(header, false, false);
         }
     }
-    co_return sequence({header, {}, std::move(task)});
+    Received received{header, {}, std::move(task)};
+    co_return sequence(std::move(received));
+}
+
+base::Result<void> Connection::reject_command(const Header& header, RejectReason reason) {
+    UMBRA_TRY(reject(header, reason));
+    if (header.immediate()) return {};
+    Received number{header, {}, nullptr, true};
+    return sequence(std::move(number));
+}
+
+bool Connection::plug(uint32_t cmd_sn, uint32_t before) {
+    const bool missing = !serial_less(cmd_sn, expected_cmd_sn_) && !serial_less(max_cmd_sn(), cmd_sn) &&
+                         serial_less(cmd_sn, before) && !early_.contains(cmd_sn);
+    if (!missing) return false;
+    Received number{Header(Opcode::kNopOut), {}, nullptr, true};
+    number.header.set_word(24, cmd_sn);
+    if (!sequence(std::move(number))) close();
+    return true;
 }
 
 base::Result<void> Connection::sequence(Received received) {
@@ -346,19 +371,19 @@ base::Result<void> Connection::sequence(Received received) {
 base::Result<void> Connection::dispatch(Received received) {
     const Header& header = received.header;
     const bool immediate = header.immediate();
+    if (received.rejected) {
+        finish_command(immediate);
+        return {};
+    }
     if (header.is(Opcode::kScsiCommand)) {
-        if (received.task) {
-            tasks_.spawn(run_scsi_task(std::move(received.task), immediate));
-        } else {
-            finish_command(immediate);
-        }
+        tasks_.spawn(run_scsi_task(std::move(received.task), immediate));
         return {};
     }
     if (header.is(Opcode::kNopOut)) {
         if (header.itt() == kReservedTag) {
             finish_command(immediate);  // the answer to our NOP-In
         } else {
-            tasks_.spawn(answer_nop(header, std::move(received.data)));
+            tasks_.spawn(answer_nop(header, std::move(received.data), std::move(received.held)));
         }
         return {};
     }
@@ -371,7 +396,7 @@ base::Result<void> Connection::dispatch(Received received) {
         return {};
     }
     if (header.is(Opcode::kTextRequest)) {
-        tasks_.spawn(answer_text(header, std::move(received.data)));
+        tasks_.spawn(answer_text(header, std::move(received.data), std::move(received.held)));
         return {};
     }
     tasks_.spawn(answer_logout(header));
@@ -403,6 +428,19 @@ env::Task<base::Result<void>> Connection::send(Header header, Bytes data, bool t
     const auto guard = co_await sending_.lock();
     if (closed_) co_return fail(Code::kUnavailable, "the connection is closed");
     number(header, takes_status);
+    co_return co_await write(header, data);
+}
+
+env::Task<base::Result<void>> Connection::respond(const Header& request, Header header, Bytes data) {
+    const bool immediate = request.immediate();
+    const auto guard = co_await sending_.lock();
+    finish_command(immediate);
+    if (closed_) co_return fail(Code::kUnavailable, "the connection is closed");
+    number(header, true);
+    co_return co_await write(header, data);
+}
+
+env::Task<base::Result<void>> Connection::write(const Header& header, Bytes data) {
     PduWriter writer(digests_);
     writer.add(header, data);
     const auto written = co_await stream_->write_all(writer.spans());
@@ -435,14 +473,13 @@ env::Task<void> Connection::send_reject(Header header, RejectReason reason) {
     --rejects_;
 }
 
-env::Task<void> Connection::answer_nop(Header request, std::vector<std::byte> data) {
+env::Task<void> Connection::answer_nop(Header request, std::vector<std::byte> data, Held held) {
     Header answer(Opcode::kNopIn);
     answer.set_lun(request.lun());
     answer.set_word(16, request.itt());
     answer.set_word(20, kReservedTag);
     data.resize(std::min<size_t>(data.size(), parameters_.peer_max_recv_data_segment));
-    finish_command(request.immediate());
-    (void)co_await send(answer, data, true);
+    (void)co_await respond(request, answer, data);
 }
 
 void Connection::request_logout(env::Duration grace) {
@@ -479,8 +516,7 @@ env::Task<void> Connection::answer_logout(Header request) {
         for (auto& [itt, task] : scsi_tasks_) server_.device_.abort(&task->command(), scsi::Abort::kSilent);
         while (running_tasks_ > 0) co_await task_ended_.wait();
     }
-    finish_command(request.immediate());
-    const auto sent = co_await send(answer, kNoData, true);
+    const auto sent = co_await respond(request, answer, kNoData);
     if (sent && result == 0) {
         // The initiator closes; if it does not, the answer has had its chance to arrive.
         probe_alarm_.cancel();
@@ -502,7 +538,7 @@ std::string Connection::send_targets(std::string_view which) const {
     return out;
 }
 
-env::Task<void> Connection::answer_text(Header request, std::vector<std::byte> data) {
+env::Task<void> Connection::answer_text(Header request, std::vector<std::byte> data, Held held) {
     Header answer(Opcode::kTextResponse, 0);
     answer.set_word(16, request.itt());
     const bool continues_ours = request.ttt() != kReservedTag;
@@ -557,14 +593,41 @@ env::Task<void> Connection::answer_text(Header request, std::vector<std::byte> d
         answer.set_byte(1, kContinue);
     }
     answer.set_word(20, text_tag_);
-    finish_command(request.immediate());
-    (void)co_await send(answer, base::as_bytes(piece), true);
+    (void)co_await respond(request, answer, base::as_bytes(piece));
 }
 
 // --- task management -------------------------------------------------------------------------------------------------
 
-env::Task<void> Connection::answer_task_management(Header request) {
+env::Task<bool> Connection::end_tasks(Header request, bool all_luns, bool of_all_nexuses) {
     const auto lun = request.lun();
+    if (!all_luns && !server_.device_.has_lun(*nexus_, lun)) co_return false;
+    // None of the session's tasks is answered behind the answer to this: also not one that is through with its LUN and
+    // waits for the rest of its data, or is being sent.
+    const auto number = scsi::decode_lun(lun);
+    std::vector<std::shared_ptr<ScsiTask>> own;
+    for (auto& [itt, task] : scsi_tasks_) {
+        if (!all_luns && scsi::decode_lun(task->header().lun()) != number) continue;
+        if (!task->started() && !serial_less(task->header().word(24), request.word(24))) continue;
+        server_.device_.abort(&task->command(), scsi::Abort::kSilent);
+        if (task->started()) own.push_back(task);
+    }
+    if (all_luns) {
+        co_await server_.device_.reset_target(nexus_.get());
+    } else if (of_all_nexuses) {
+        (void)co_await server_.device_.reset_logical_unit(nexus_.get(), lun);
+    } else {
+        (void)co_await server_.device_.abort_task_set(nexus_.get(), lun);
+    }
+    for (const std::shared_ptr<ScsiTask>& task : own) {
+        for (auto found = scsi_tasks_.find(task->itt()); found != scsi_tasks_.end() && found->second == task;
+             found = scsi_tasks_.find(task->itt())) {
+            co_await task_ended_.wait();
+        }
+    }
+    co_return true;
+}
+
+env::Task<void> Connection::answer_task_management(Header request) {
     auto response = FunctionResponse::kComplete;
     switch (static_cast<Function>(request.flags() & 0x7f)) {
         case Function::kAbortTask: {
@@ -576,25 +639,22 @@ env::Task<void> Connection::answer_task_management(Header request) {
                 while (task->started() && scsi_tasks_.contains(itt) && scsi_tasks_.at(itt) == task) {
                     co_await task_ended_.wait();
                 }
-            } else {
+            } else if (!plug(request.word(32), request.word(24))) {
+                // §11.5.1: a command that never came is aborted by taking its number as received.
                 response = FunctionResponse::kNoTask;
             }
             break;
         }
         case Function::kAbortTaskSet:
-        case Function::kClearTaskSet: {
-            const bool whole = static_cast<Function>(request.flags() & 0x7f) == Function::kClearTaskSet;
-            const auto result = co_await server_.device_.abort_task_set(nexus_.get(), lun, whole);
-            if (result == scsi::TaskManagementResult::kNoSuchLun) response = FunctionResponse::kNoLun;
-            break;
-        }
+        case Function::kClearTaskSet:
         case Function::kLogicalUnitReset: {
-            const auto result = co_await server_.device_.reset_logical_unit(nexus_.get(), lun);
-            if (result == scsi::TaskManagementResult::kNoSuchLun) response = FunctionResponse::kNoLun;
+            const bool reset = static_cast<Function>(request.flags() & 0x7f) == Function::kLogicalUnitReset;
+            const bool done = co_await end_tasks(request, false, reset);
+            if (!done) response = FunctionResponse::kNoLun;
             break;
         }
         case Function::kTargetWarmReset:
-            co_await server_.device_.reset_target(nexus_.get());
+            (void)co_await end_tasks(request, true, true);
             break;
         case Function::kClearAca:
         case Function::kTargetColdReset:
@@ -610,8 +670,7 @@ env::Task<void> Connection::answer_task_management(Header request) {
     Header answer(Opcode::kTaskManagementResponse);
     answer.set_byte(2, static_cast<uint8_t>(response));
     answer.set_word(16, request.itt());
-    finish_command(request.immediate());
-    (void)co_await send(answer, kNoData, true);
+    (void)co_await respond(request, answer, kNoData);
 }
 
 // --- SCSI ------------------------------------------------------------------------------------------------------------
@@ -623,6 +682,8 @@ env::Task<void> Connection::run_scsi_task(std::shared_ptr<ScsiTask> task, bool i
     if (task->data_failure()) {
         // What came with the command is already wrong: it does not begin.
         response = scsi::Response::failed(*task->data_failure());
+    } else if (task->refused()) {
+        response = scsi::Response::failed(scsi::Failure(scsi::Status::kBusy));
     } else {
         response = co_await server_.device_.execute(nexus_.get(), &task->command());
     }

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "env/sync.h"
@@ -44,24 +45,50 @@ class Connection final : private LoginPolicy, private R2tSender {
 public:
     enum class State : uint8_t { kLogin, kFullFeature, kClosing };
 
-    Connection(TargetServer& server, std::unique_ptr<env::Stream> stream);
+    /// `data` is what all connections of the peer's `address` share.
+    Connection(TargetServer& server, std::unique_ptr<env::Stream> stream, std::string address, ByteBudget& data);
     ~Connection() override;
 
     /// From the first byte to the last; nothing of the connection runs any more afterwards.
     env::Task<void> run();
     State state() const { return state_; }
     const LoginIdentity& identity() const { return login_.identity(); }
-    uint16_t tsih() const { return tsih_; }
+    const std::string& address() const { return address_; }
+    /// A login is under way, or it is a discovery session.
+    bool has_no_target() const {
+        return state_ == State::kLogin || (state_ == State::kFullFeature && identity().discovery);
+    }
     /// Ends the connection: reads and writes fail, tasks are aborted, run() winds up.
     void close();
     /// Asynchronous event 1: the initiator has `grace` to log out.
     void request_logout(env::Duration grace);
 
 private:
+    /// Bytes that are counted in control_bytes_ as long as it lives.
+    class Held {
+    public:
+        Held() = default;
+        Held(size_t* total, size_t bytes) : total_(total), bytes_(bytes) { *total_ += bytes_; }
+        Held(Held&& other) noexcept : total_(std::exchange(other.total_, nullptr)), bytes_(other.bytes_) {}
+        Held& operator=(Held&& other) noexcept {
+            std::swap(total_, other.total_);
+            std::swap(bytes_, other.bytes_);
+            return *this;
+        }
+        ~Held() {
+            if (total_ != nullptr) *total_ -= bytes_;
+        }
+
+    private:
+        size_t* total_ = nullptr;
+        size_t bytes_ = 0;
+    };
     struct Received {
         Header header;
         std::vector<std::byte> data;
         std::shared_ptr<ScsiTask> task;  ///< SCSI commands
+        bool rejected = false;           ///< only its number is left of it
+        Held held{};
     };
 
     LoginStatus admit(const LoginIdentity& identity) override;
@@ -81,11 +108,17 @@ private:
     env::Task<base::Result<void>> receive_scsi_command(Header header);
     base::Result<void> sequence(Received received);
     base::Result<void> dispatch(Received received);
+    /// Rejects a command that was read; its number counts as received, or all later commands would wait for it.
+    base::Result<void> reject_command(const Header& header, RejectReason reason);
+    /// A number whose command will not come counts as received.
+    bool plug(uint32_t cmd_sn, uint32_t before);
 
     env::Task<void> run_scsi_task(std::shared_ptr<ScsiTask> task, bool immediate);
-    env::Task<void> answer_nop(Header request, std::vector<std::byte> data);
+    env::Task<void> answer_nop(Header request, std::vector<std::byte> data, Held held);
     env::Task<void> answer_task_management(Header request);
-    env::Task<void> answer_text(Header request, std::vector<std::byte> data);
+    /// ABORT TASK SET and beyond, for `lun` or for all: the session's own part and the device server's. True: done.
+    env::Task<bool> end_tasks(Header request, bool all_luns, bool of_all_nexuses);
+    env::Task<void> answer_text(Header request, std::vector<std::byte> data, Held held);
     env::Task<void> answer_logout(Header request);
     env::Task<void> send_async_logout(env::Duration grace);
     base::Result<void> reject(const Header& header, RejectReason reason);
@@ -97,6 +130,9 @@ private:
     void retire(ScsiTask* task, bool immediate);
     /// Fills in the sequence numbers in the order of sending. `takes_status`: the PDU has a StatSN of its own.
     env::Task<base::Result<void>> send(Header header, base::Bytes data, bool takes_status);
+    /// The answer to `request`. The command counts against the window until the answer's turn to be sent has come.
+    env::Task<base::Result<void>> respond(const Header& request, Header header, base::Bytes data);
+    env::Task<base::Result<void>> write(const Header& header, base::Bytes data);
     void number(Header& header, bool takes_status);
     void finish_command(bool immediate);
     uint32_t max_cmd_sn() const;
@@ -104,6 +140,8 @@ private:
     TargetServer& server_;
     env::Executor& executor_;
     std::unique_ptr<env::Stream> stream_;
+    const std::string address_;
+    ByteBudget& arriving_;  ///< unsolicited data
     LoginMachine login_;
     PduReader reader_;
     State state_ = State::kLogin;
@@ -124,10 +162,11 @@ private:
     size_t rejects_ = 0;
     size_t running_tasks_ = 0;
     uint32_t transfer_tag_ = 0;
+    size_t control_bytes_ = 0;  ///< data of commands that are no SCSI commands
+    ByteBudget budget_;         ///< solicited and returned data; tasks give back to it, so it lives longer than they
     std::map<uint32_t, Received> early_;                        ///< by CmdSN: those that came before a predecessor
     std::map<uint32_t, std::shared_ptr<ScsiTask>> scsi_tasks_;  ///< by ITT; shared with the coroutine that runs each
     env::Event task_ended_;
-    ByteBudget budget_;
     std::string text_answer_;  ///< rest of a text answer that the initiator fetches piece by piece
     uint32_t text_tag_ = kReservedTag;
 

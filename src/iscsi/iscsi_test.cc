@@ -140,6 +140,7 @@ TEST_F(IscsiTest, LoginRefuses) {
         {{{"TargetName", kTarget}}, 0x0207},
         {{{"InitiatorName", "iqn.2026-01.test:a"}}, 0x0207},
         {{{"InitiatorName", "not a name"}, {"TargetName", kTarget}}, 0x0200},
+        {normal_keys({}, "iqn.2026-01.test:\xff\xfe"), 0x0200},  // no UTF-8
         {normal_keys({{"SessionType", "Strange"}}), 0x0209},
         {{{"InitiatorName", "iqn.2026-01.test:a"}, {"TargetName", "iqn.2026-01.test:other"}}, 0x0203},
         {normal_keys({{"MaxBurstLength", "0"}}), 0x0200},
@@ -689,6 +690,261 @@ TEST_F(IscsiTest, WrongDataWritesNothing) {
     run(wrong_data(this));
 }
 
+Task<void> late_answer(IscsiTest* test, uint8_t function) {
+    std::unique_ptr<Initiator> initiator;
+    std::vector<KeyValue> more;
+    more.emplace_back("InitialR2T", "No");
+    co_await open_session(test, more, 1, &initiator);
+    std::vector<std::byte> none;
+    // It fails at once, and its answer waits for the data that the initiator has announced.
+    const Header write = initiator->command(cdb10(0x2a, 0x7fffff, 2), 60, 0x21, 1024, 1);
+    (void)co_await initiator->send(write, none);
+    Header reset = initiator->immediate(Opcode::kTaskManagementRequest, 61, static_cast<uint8_t>(0x80 | function));
+    reset.set_half(8, 1);
+    (void)co_await initiator->send(reset, none);
+    const auto done = co_await initiator->receive();
+    UMBRA_CHECK(done);
+    EXPECT_TRUE(done->header.is(Opcode::kTaskManagementResponse));
+    EXPECT_EQ(done->header.byte(2), 0);
+    Header out(Opcode::kDataOut);
+    out.set_word(16, 60);
+    out.set_word(20, kReservedTag);
+    auto data = pattern(1024, 1);
+    (void)co_await initiator->send(out, data);
+    const Header nop = initiator->immediate(Opcode::kNopOut, 62);
+    (void)co_await initiator->send(nop, none);
+    const auto next = co_await initiator->receive();
+    UMBRA_CHECK(next);
+    EXPECT_TRUE(next->header.is(Opcode::kNopIn)) << "a task was answered after the reset that ended it";
+}
+
+TEST_F(IscsiTest, NoTaskAnswersAfterTheResetThatEndedIt) {
+    begin();
+    for (const uint8_t function : {2, 4, 5, 6}) run(late_answer(this, function));
+}
+
+/// A PDU whose data has a wrong digest.
+Task<void> send_damaged(Initiator* initiator, Header header, uint32_t bytes) {
+    header.set_data_bytes(bytes);
+    std::vector<std::byte> raw(header.bytes.begin(), header.bytes.end());
+    raw.resize(raw.size() + bytes + 4, std::byte{0x11});
+    const base::Bytes all(raw);
+    (void)co_await initiator->stream().write_all(std::span<const base::Bytes>(&all, 1));
+}
+
+Task<void> damaged_commands(IscsiTest* test) {
+    std::unique_ptr<Initiator> initiator;
+    co_await connect(test, &initiator);
+    std::vector<KeyValue> more;
+    more.emplace_back("DataDigest", "CRC32C");
+    auto keys = normal_keys(std::move(more));
+    (void)co_await initiator->log_in(std::move(keys), 1);
+    Digests digests;
+    digests.data = true;
+    initiator->set_digests(digests);
+    std::vector<std::byte> none;
+    const Header ready = initiator->command(kTestUnitReady, 1, 0x81, 0, 1);
+    (void)co_await initiator->send(ready, none);
+    (void)co_await initiator->receive();
+
+    // Immediate data: the command ends with an error and writes nothing.
+    const Header write = initiator->command(cdb10(0x2a, 0, 1), 60, 0xa1, 512, 1);
+    co_await send_damaged(initiator.get(), write, 512);
+    int rejects = 0;
+    int checks = 0;
+    for (int i = 0; i < 2; ++i) {
+        const auto answer = co_await initiator->receive();
+        UMBRA_CHECK(answer);
+        if (answer->header.is(Opcode::kReject)) ++rejects;
+        if (answer->header.is(Opcode::kScsiResponse) && answer->data.at(2 + 12) == std::byte{0x47}) ++checks;
+    }
+    EXPECT_EQ(rejects, 1);
+    EXPECT_EQ(checks, 1);
+    EXPECT_EQ(test->presentation.at(1).volume->mapped_bytes(), 0u);
+
+    // A ping: rejected, and its number is used up.
+    Header ping(Opcode::kNopOut);
+    ping.set_word(16, 61);
+    ping.set_word(20, kReservedTag);
+    ping.set_word(24, initiator->cmd_sn++);
+    co_await send_damaged(initiator.get(), ping, 64);
+    const auto rejected = co_await initiator->receive();
+    UMBRA_CHECK(rejected);
+    EXPECT_TRUE(rejected->header.is(Opcode::kReject));
+    EXPECT_EQ(rejected->header.byte(2), static_cast<uint8_t>(RejectReason::kDataDigestError));
+
+    const Header again = initiator->command(kTestUnitReady, 62, 0x81, 0, 1);
+    (void)co_await initiator->send(again, none);
+    const Header nop = initiator->immediate(Opcode::kNopOut, 63);
+    (void)co_await initiator->send(nop, none);
+    const auto answer = co_await initiator->receive();
+    UMBRA_CHECK(answer);
+    EXPECT_EQ(answer->header.itt(), 62u) << "the session stands still";
+}
+
+TEST_F(IscsiTest, DamagedCommandsDoNotStopTheSession) {
+    begin();
+    run(damaged_commands(this));
+}
+
+Task<void> plug_a_hole(IscsiTest* test) {
+    std::unique_ptr<Initiator> initiator;
+    std::vector<KeyValue> more;
+    co_await open_session(test, more, 1, &initiator);
+    std::vector<std::byte> none;
+    const uint32_t lost = initiator->cmd_sn++;
+    const Header ready = initiator->command(kTestUnitReady, 60, 0x81, 0, 1);
+    (void)co_await initiator->send(ready, none);
+    Header abort = initiator->immediate(Opcode::kTaskManagementRequest, 61, 0x81);
+    abort.set_half(8, 1);
+    abort.set_word(20, 59);
+    abort.set_word(32, lost);
+    (void)co_await initiator->send(abort, none);
+    bool ready_answered = false;
+    bool aborted = false;
+    for (int i = 0; i < 2; ++i) {
+        const auto pdu = co_await initiator->receive();
+        UMBRA_CHECK(pdu);
+        if (pdu->header.is(Opcode::kScsiResponse) && pdu->header.itt() == 60) ready_answered = true;
+        if (pdu->header.is(Opcode::kTaskManagementResponse)) {
+            EXPECT_EQ(pdu->header.byte(2), 0);
+            aborted = true;
+        }
+        if (!aborted && !ready_answered) break;
+        if (aborted && !ready_answered && i == 0) {
+            // Nothing more may come: a ping tells.
+            const Header nop = initiator->immediate(Opcode::kNopOut, 62);
+            (void)co_await initiator->send(nop, none);
+        }
+    }
+    EXPECT_TRUE(aborted);
+    EXPECT_TRUE(ready_answered) << "the number of an aborted command that never came stays open";
+}
+
+TEST_F(IscsiTest, AbortingWhatNeverCamePlugsItsNumber) {
+    begin();
+    run(plug_a_hole(this));
+}
+
+// --- what one peer can take ------------------------------------------------------------------------------------------
+
+Task<void> fill_connections(IscsiTest* test) {
+    std::vector<std::unique_ptr<Initiator>> idle;
+    const auto come_from = [&](const char* peer) {
+        test->transport->set_peer(peer);
+        idle.emplace_back();
+    };
+    // Eight in all: four of one address, of which two may be without a target; four without a target in all.
+    for (const char* peer : {"10.0.0.9:1", "10.0.0.9:2", "10.0.0.8:1", "10.0.0.8:2"}) {
+        come_from(peer);
+        co_await connect(test, &idle.back());
+    }
+    co_await env::sleep_for(test->executor, std::chrono::milliseconds(1));
+    uint16_t status = 0;
+    test->transport->set_peer("10.0.0.9:3");
+    auto keys = normal_keys();
+    co_await login_status(test, keys, &status, nullptr);
+    EXPECT_EQ(status, 0xffff) << "one address has all that may be logging in";
+    test->transport->set_peer("10.0.0.7:1");
+    co_await login_status(test, keys, &status, nullptr);
+    EXPECT_EQ(status, 0xffff) << "more without a target than there is room for";
+    // Those that log in make room for others.
+    uint8_t isid = 10;
+    for (auto& initiator : idle) {
+        const auto answer = co_await initiator->log_in(keys, isid++);
+        UMBRA_CHECK(answer && answer->header.half(36) == 0);
+    }
+    for (const char* peer : {"10.0.0.9:4", "10.0.0.9:5"}) {
+        come_from(peer);
+        co_await connect(test, &idle.back());
+        const auto answer = co_await idle.back()->log_in(keys, isid++);
+        UMBRA_CHECK(answer && answer->header.half(36) == 0);
+    }
+    test->transport->set_peer("10.0.0.9:6");
+    co_await login_status(test, keys, &status, nullptr);
+    EXPECT_EQ(status, 0xffff) << "one address has more than its half";
+    test->transport->set_peer("10.0.0.7:2");
+    co_await login_status(test, keys, &status, nullptr);
+    EXPECT_EQ(status, 0) << "another address finds no room";
+    for (auto& initiator : idle) initiator->stream().close();
+}
+
+TEST_F(IscsiTest, OneAddressDoesNotTakeAllConnections) {
+    Config config;
+    config.max_connections = 8;
+    begin(config);
+    run(fill_connections(this));
+}
+
+Task<void> fill_memory(GatedTest* test) {
+    std::unique_ptr<Initiator> greedy;
+    std::unique_ptr<Initiator> other;
+    std::vector<KeyValue> more;
+    co_await open_session(test, more, 1, &greedy);
+    test->transport->set_peer("10.0.0.8:1");
+    co_await open_session(test, more, 2, &other);
+    test->close_gate();
+    constexpr uint32_t kBytes = 65536;
+    const auto data = pattern(kBytes, 1);
+    for (uint32_t i = 0; i < 5; ++i) {
+        const Header write = greedy->command(cdb10(0x2a, 128 * i, 128), 100 + i, 0xa1, kBytes, 1);
+        (void)co_await greedy->send(write, data);
+    }
+    const auto refused = co_await greedy->receive();
+    UMBRA_CHECK(refused);
+    EXPECT_EQ(refused->header.itt(), 104u);
+    EXPECT_EQ(refused->header.byte(3), 0x08) << "not BUSY";
+    EXPECT_EQ(inside, 4);
+    // Whoever comes from elsewhere still has room.
+    const Header write = other->command(cdb10(0x2a, 1024, 128), 100, 0xa1, kBytes, 1);
+    (void)co_await other->send(write, data);
+    while (inside < 5) co_await env::yield(test->executor);
+    test->gate.set();
+    for (uint32_t i = 0; i < 4; ++i) {
+        const auto answer = co_await greedy->receive();
+        UMBRA_CHECK(answer);
+        EXPECT_EQ(answer->header.byte(3), 0);
+    }
+    const auto good = co_await other->receive();
+    UMBRA_CHECK(good);
+    EXPECT_EQ(good->header.byte(3), 0);
+    // What was given back can be had again.
+    const Header again = greedy->command(cdb10(0x2a, 0, 128), 110, 0xa1, kBytes, 1);
+    (void)co_await greedy->send(again, data);
+    const auto answer = co_await greedy->receive();
+    UMBRA_CHECK(answer);
+    EXPECT_EQ(answer->header.byte(3), 0);
+}
+
+TEST_F(GatedTest, UnsolicitedDataHasABound) {
+    Config config;
+    config.data_bytes = 8 * 65536;
+    begin(config);
+    run(fill_memory(this));
+}
+
+Task<void> ping_without_reading(IscsiTest* test, int* sent) {
+    std::unique_ptr<Initiator> initiator;
+    std::vector<KeyValue> more;
+    co_await open_session(test, more, 1, &initiator);
+    const auto data = pattern(65536, 1);
+    for (; *sent < 1000; ++*sent) {
+        Header nop(Opcode::kNopOut);
+        nop.set_word(16, static_cast<uint32_t>(1000 + *sent));
+        nop.set_word(20, kReservedTag);
+        nop.set_word(24, initiator->cmd_sn++);
+        const bool taken = co_await initiator->send(nop, data);
+        if (!taken) co_return;
+    }
+}
+
+TEST_F(IscsiTest, WhoSendsPingsAndReadsNoAnswersIsCutOff) {
+    begin();
+    int sent = 0;
+    run(ping_without_reading(this, &sent));
+    EXPECT_LT(sent, 100);
+}
+
 // --- ends ------------------------------------------------------------------------------------------------------------
 
 Task<void> log_out(IscsiTest* test) {
@@ -794,6 +1050,9 @@ TEST(Text, ParsesStrictly) {
     EXPECT_FALSE(parse_text(base::as_bytes("k=" + std::string(kMaxValueBytes + 1, 'v'))));
     EXPECT_TRUE(valid_iscsi_name("iqn.2026-01.test:a"));
     EXPECT_FALSE(valid_iscsi_name("iqn.2026-01.test:A"));
+    EXPECT_TRUE(valid_iscsi_name("iqn.2026-01.test:\xc3\xa4"));
+    EXPECT_FALSE(valid_iscsi_name("iqn.2026-01.test:\xff\xfe"));
+    EXPECT_FALSE(valid_iscsi_name("iqn.2026-01.test:\xc3"));
     EXPECT_FALSE(valid_iscsi_name("iqn.2026-01.te st"));
     EXPECT_FALSE(valid_iscsi_name("iqn." + std::string(kMaxIscsiNameBytes, 'a')));
 }

@@ -23,6 +23,8 @@ inline constexpr size_t kMaxIscsiNameBytes = 223;
 inline constexpr int kMaxLoginRequests = 64;
 /// Immediate commands in progress on one connection; more are rejected.
 inline constexpr size_t kMaxImmediateCommands = 32;
+/// Data of pings and text requests that one connection holds until they are answered; more are rejected.
+inline constexpr size_t kMaxControlBytes = 2 * kMaxRecvDataSegmentLength;
 /// Answers to rejected PDUs that have not been sent yet; more end the connection.
 inline constexpr size_t kMaxPendingRejects = 16;
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace umbra::iscsi {
 
@@ -9,24 +10,50 @@ using base::Code;
 using base::fail;
 
 env::Task<bool> ByteBudget::take(size_t bytes, const bool* cancelled) {
-    bytes = std::min(bytes, capacity_);
+    const size_t wanted = std::min(bytes, capacity_);
     const auto mine = queue_.insert(queue_.end(), 0);
-    while (!*cancelled && (mine != queue_.begin() || bytes_ < bytes)) co_await changed_.wait();
+    while (!*cancelled && (mine != queue_.begin() || bytes_ < wanted)) co_await changed_.wait();
     queue_.erase(mine);
-    if (!*cancelled) bytes_ -= bytes;
+    const bool granted = !*cancelled;
+    if (granted) bytes_ -= wanted;
     changed_.wake_all();  // the next one may have become the first
-    co_return !*cancelled;
+    if (!granted || parent_ == nullptr) co_return granted;
+    const bool granted_above = co_await parent_->take(bytes, cancelled);
+    if (!granted_above) {
+        bytes_ += wanted;
+        changed_.wake_all();
+    }
+    co_return granted_above;
+}
+
+bool ByteBudget::try_take(size_t bytes) {
+    if (bytes == 0) return true;
+    if (!queue_.empty() || bytes_ < bytes) return false;
+    if (parent_ != nullptr && !parent_->try_take(bytes)) return false;
+    bytes_ -= bytes;
+    return true;
+}
+
+void ByteBudget::wake() {
+    changed_.wake_all();
+    if (parent_ != nullptr) parent_->wake();
 }
 
 void ByteBudget::give_back(size_t bytes) {
     if (bytes == 0) return;
     bytes_ += std::min(bytes, capacity_);
     changed_.wake_all();
+    if (parent_ != nullptr) parent_->give_back(bytes);
 }
 
 ScsiTask::ScsiTask(env::Executor& executor, const Header& command, const SessionParameters& parameters,
-                   ByteBudget& budget, R2tSender& sender)
-    : header_(command), parameters_(parameters), budget_(budget), sender_(sender), progress_(executor) {
+                   ByteBudget& budget, ByteBudget& arriving, R2tSender& sender)
+    : header_(command),
+      parameters_(parameters),
+      budget_(budget),
+      arriving_(arriving),
+      sender_(sender),
+      progress_(executor) {
     command_.lun = command.lun();
     std::copy_n(&command.bytes[32], 16, command_.cdb.begin());
     switch (command.flags() & 0x07) {
@@ -46,14 +73,21 @@ ScsiTask::ScsiTask(env::Executor& executor, const Header& command, const Session
     command_.data_out = this;
     if (!writes()) return;
     const uint32_t first = std::min(expected_bytes(), parameters_.first_burst);
-    if (command.data_bytes() > 0 || !command.final()) buffer_ = base::Buffer(first);
-    if (!command.final() && !parameters_.initial_r2t) {
+    const bool more = !command.final() && !parameters_.initial_r2t;
+    const size_t unasked = more ? first : std::min(command.data_bytes(), first);
+    refused_ = !arriving_.try_take(unasked);
+    if (!refused_) {
+        arrived_ = unasked;
+        if (unasked > 0) buffer_ = base::Buffer(unasked);
+    }
+    if (more) {
         unsolicited_ = Sequence{kReservedTag, std::min(command.data_bytes(), first), first, 0};
     }
 }
 
 ScsiTask::~ScsiTask() {
     budget_.give_back(taken_);
+    arriving_.give_back(arrived_);
 }
 
 ScsiTask::Sequence* ScsiTask::sequence_for(const Header& pdu) {
@@ -70,6 +104,7 @@ std::optional<base::MutableBytes> ScsiTask::place_for(const Header& pdu) {
             fail_data(scsi::sense::kUnexpectedUnsolicitedData);
             return std::nullopt;
         }
+        if (refused_) return std::nullopt;
         return buffer_.span(0, count);
     }
     Sequence* sequence = sequence_for(pdu);
@@ -77,6 +112,7 @@ std::optional<base::MutableBytes> ScsiTask::place_for(const Header& pdu) {
         fail_data(scsi::sense::kUnexpectedUnsolicitedData);
         return std::nullopt;
     }
+    if (refused_) return std::nullopt;
     const uint32_t data_sn = pdu.word(36);
     const uint32_t offset = pdu.word(40);
     // At recovery level 0 a missing PDU ends the task (RFC 7143 §7.8); DataPDUInOrder is Yes.
@@ -132,6 +168,7 @@ env::Task<base::Result<base::MutableBytes>> ScsiTask::fetch(size_t bytes) {
         base::Buffer whole(want);
         if (received_ > 0) std::memcpy(whole.data(), buffer_.data(), received_);
         buffer_ = std::move(whole);
+        arriving_.give_back(std::exchange(arrived_, 0));
     }
     uint32_t asked = static_cast<uint32_t>(received_);
     while (received_ < want || !solicited_.empty()) {

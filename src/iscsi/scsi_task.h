@@ -14,20 +14,25 @@
 
 namespace umbra::iscsi {
 
-/// Bytes of command data that one session may hold at a time; first come, first served.
+/// Bytes of command data that may be held at a time; first come, first served. What is taken is taken of the parent,
+/// the larger budget that this one is a share of, too. The parent must outlive it.
 class ByteBudget {
 public:
-    ByteBudget(env::Executor& executor, size_t bytes) : changed_(executor), bytes_(bytes), capacity_(bytes) {}
+    ByteBudget(env::Executor& executor, size_t bytes, ByteBudget* parent = nullptr)
+        : changed_(executor), bytes_(bytes), capacity_(bytes), parent_(parent) {}
     /// False once `*cancelled`. A request beyond the capacity waits for all of it.
     env::Task<bool> take(size_t bytes, const bool* cancelled);
+    /// Without waiting. False: there is not so much, or somebody waits for it.
+    bool try_take(size_t bytes);
     void give_back(size_t bytes);
     /// Lets waiters look at their `cancelled` again.
-    void wake() { changed_.wake_all(); }
+    void wake();
 
 private:
     env::Event changed_;
     size_t bytes_;
     const size_t capacity_;
+    ByteBudget* const parent_;
     std::list<int> queue_;  ///< one entry a waiter; the front is served next
 };
 
@@ -41,8 +46,10 @@ public:
 
 class ScsiTask final : public scsi::DataOut {
 public:
+    /// Solicited and returned data is counted in `budget`, which is waited for; unsolicited data in `arriving`, which
+    /// is not: without room there the task is refused().
     ScsiTask(env::Executor& executor, const Header& command, const SessionParameters& parameters, ByteBudget& budget,
-             R2tSender& sender);
+             ByteBudget& arriving, R2tSender& sender);
     ~ScsiTask() override;
 
     uint32_t itt() const { return header_.itt(); }
@@ -52,6 +59,8 @@ public:
     uint32_t expected_bytes() const { return header_.word(20); }
     void set_started() { started_ = true; }
     bool started() const { return started_; }
+    /// There is no memory for the data that comes unasked: it is thrown away, and the initiator must try again (BUSY).
+    bool refused() const { return refused_; }
     scsi::Command& command() { return command_; }
 
     /// Where the data of this PDU (immediate data or Data-Out) goes; nullopt: it is not wanted. Then data_arrived().
@@ -84,17 +93,20 @@ private:
     const Header header_;
     const SessionParameters& parameters_;
     ByteBudget& budget_;
+    ByteBudget& arriving_;
     R2tSender& sender_;
     scsi::Command command_;
     base::Buffer buffer_;
     size_t received_ = 0;  ///< contiguous from the start
-    size_t taken_ = 0;     ///< from the budget
+    size_t taken_ = 0;     ///< from budget_
+    size_t arrived_ = 0;   ///< from arriving_
     std::optional<Sequence> unsolicited_;
     std::deque<Sequence> solicited_;
     uint32_t r2t_sn_ = 0;
     std::optional<scsi::Sense> failure_;
     bool cancelled_ = false;
     bool started_ = false;
+    bool refused_ = false;
     env::Event progress_;
 };
 

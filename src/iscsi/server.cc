@@ -8,7 +8,16 @@ namespace umbra::iscsi {
 
 namespace {
 constexpr env::Duration kAcceptRetry = std::chrono::milliseconds(100);
+
+/// "10.0.0.1" of "10.0.0.1:3260".
+std::string address_of(const std::string& peer) {
+    return peer.substr(0, peer.rfind(':'));
 }
+
+size_t half(size_t whole) {
+    return std::max<size_t>(whole / 2, 1);
+}
+}  // namespace
 
 TargetServer::TargetServer(env::Executor& executor, env::Transport& transport, array::Presentation& presentation,
                            Config config)
@@ -17,9 +26,10 @@ TargetServer::TargetServer(env::Executor& executor, env::Transport& transport, a
       presentation_(presentation),
       config_(std::move(config)),
       device_(executor, presentation),
+      data_(executor, config_.data_bytes),
       changed_(executor),
       tasks_(executor) {
-    UMBRA_CHECK(config_.command_window > 0 && config_.session_data_bytes > 0);
+    UMBRA_CHECK(config_.command_window > 0 && config_.session_data_bytes > 0 && config_.data_bytes > 0);
 }
 
 TargetServer::~TargetServer() {
@@ -51,7 +61,7 @@ env::Task<void> TargetServer::accept_from(env::Listener* listener) {
             co_await env::sleep_for(executor_, kAcceptRetry);
             continue;
         }
-        if (connections_.size() >= config_.max_connections) {
+        if (!has_room_for(address_of((*stream)->peer()))) {
             (*stream)->close();
             continue;
         }
@@ -59,13 +69,32 @@ env::Task<void> TargetServer::accept_from(env::Listener* listener) {
     }
 }
 
+bool TargetServer::has_room_for(const std::string& address) const {
+    if (connections_.size() >= config_.max_connections) return false;
+    size_t waiting = 0;  // for a login, or only looking around
+    size_t waiting_here = 0;
+    for (const Connection* connection : connections_) {
+        if (!connection->has_no_target()) continue;
+        ++waiting;
+        if (connection->address() == address) ++waiting_here;
+    }
+    const size_t share = half(config_.max_connections);
+    const auto peer = peers_.find(address);
+    const size_t here = peer == peers_.end() ? 0 : peer->second.connections;
+    return here < share && waiting < share && waiting_here < half(share);
+}
+
 env::Task<void> TargetServer::serve(std::unique_ptr<env::Stream> stream) {
+    const std::string address = address_of(stream->peer());
+    Peer& peer = peers_.try_emplace(address, executor_, half(config_.data_bytes), &data_).first->second;
+    ++peer.connections;
     {
-        Connection connection(*this, std::move(stream));
+        Connection connection(*this, std::move(stream), address, peer.data);
         connections_.push_back(&connection);
         co_await connection.run();
         connections_.remove(&connection);
     }
+    if (--peer.connections == 0) peers_.erase(address);
     changed_.wake_all();
 }
 
@@ -82,6 +111,7 @@ env::Task<void> TargetServer::stop() {
     co_await timer.join();
     for (Connection* connection : connections_) connection->close();
     co_await tasks_.join();
+    co_await device_.settle();
     listeners_.clear();
 }
 
@@ -100,15 +130,6 @@ size_t TargetServer::sessions() const {
     return static_cast<size_t>(std::ranges::count_if(connections_, [](const Connection* connection) {
         return connection->state() == Connection::State::kFullFeature && !connection->identity().discovery;
     }));
-}
-
-void TargetServer::drop_sessions(const std::string& target_iqn, const std::string& initiator) {
-    for (Connection* connection : connections_) {
-        if (connection->state() != Connection::State::kFullFeature) continue;
-        if (connection->identity().target == target_iqn && connection->identity().initiator == initiator) {
-            connection->close();
-        }
-    }
 }
 
 }  // namespace umbra::iscsi

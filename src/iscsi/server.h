@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdint>
 #include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +14,7 @@
 #include "env/executor.h"
 #include "env/sync.h"
 #include "env/transport.h"
+#include "iscsi/scsi_task.h"
 #include "scsi/device.h"
 
 namespace umbra::iscsi {
@@ -21,9 +23,14 @@ struct Config {
     std::vector<std::string> listen;  ///< "ip:port", "[ip6]:port"; port 0 picks a free one
     /// What SendTargets answers as address; empty: the one that the initiator connected to.
     std::string portal;
-    size_t max_connections = 256;           ///< more are closed at once
+    /// More are closed at once. One address gets at most half of them; connections that have not logged in to a target
+    /// (login under way, discovery) are at most half of all, and half of what one address gets.
+    size_t max_connections = 256;
     uint32_t command_window = 128;          ///< commands of one session in progress
-    size_t session_data_bytes = 32u << 20;  ///< command data that one session's commands hold in memory
+    size_t session_data_bytes = 32u << 20;  ///< solicited and returned data that one session's commands hold in memory
+    /// All command data in memory. Half of it is the most for one address, so that whoever stalls with it leaves the
+    /// rest to others.
+    size_t data_bytes = 512u << 20;
     env::Duration login_timeout = std::chrono::seconds(15);
     /// A connection that was silent for this long is asked whether it lives (NOP-In), and closed after as long again.
     env::Duration idle_probe = std::chrono::seconds(30);
@@ -52,13 +59,19 @@ public:
     std::vector<std::string> portals() const;
     /// Normal sessions in full feature phase.
     size_t sessions() const;
-    /// Closes the sessions of an initiator on a target, e.g. when its mask is withdrawn; it may log in again.
-    void drop_sessions(const std::string& target_iqn, const std::string& initiator);
 
 private:
     friend class Connection;
 
+    /// What one address has: docs/decisions/0014.
+    struct Peer {
+        Peer(env::Executor& executor, size_t bytes, ByteBudget* all) : data(executor, bytes, all) {}
+        size_t connections = 0;
+        ByteBudget data;
+    };
+
     env::Task<void> accept_from(env::Listener* listener);
+    bool has_room_for(const std::string& address) const;
     env::Task<void> serve(std::unique_ptr<env::Stream> stream);
     env::Task<void> wake_at(Alarm* alarm, env::Duration delay);
 
@@ -69,7 +82,9 @@ private:
     scsi::Device device_;
     std::vector<std::unique_ptr<env::Listener>> listeners_;
     std::list<Connection*> connections_;
-    env::Event changed_;  ///< woken when a connection changes its state
+    ByteBudget data_;
+    std::map<std::string, Peer> peers_;  ///< by address; those that have connections
+    env::Event changed_;                 ///< woken when a connection changes its state
     env::TaskGroup tasks_;
     uint16_t next_tsih_ = 1;
     uint64_t next_session_id_ = 1;

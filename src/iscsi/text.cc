@@ -1,8 +1,9 @@
 #include "iscsi/text.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
+
+#include "base/utf8.h"
 
 namespace umbra::iscsi {
 
@@ -51,14 +52,73 @@ std::optional<std::string_view> first_known(std::string_view list, std::initiali
     }
 }
 
-constexpr std::array<std::string_view, 20> kOperationalKeys = {
-    "HeaderDigest",        "DataDigest",         "MaxConnections",
-    "InitialR2T",          "ImmediateData",      "MaxRecvDataSegmentLength",
-    "MaxBurstLength",      "FirstBurstLength",   "DefaultTime2Wait",
-    "DefaultTime2Retain",  "MaxOutstandingR2T",  "DataPDUInOrder",
-    "DataSequenceInOrder", "ErrorRecoveryLevel", "TaskReporting",
-    "iSCSIProtocolLevel",  "IFMarker",           "OFMarker",
-    "IFMarkInt",           "OFMarkInt"};
+/// The operational keys of §13: what negotiate() switches over.
+enum class OperationalKey : uint8_t {
+    kHeaderDigest,
+    kDataDigest,
+    kMaxConnections,
+    kInitialR2T,
+    kImmediateData,
+    kMaxRecvDataSegmentLength,
+    kMaxBurstLength,
+    kFirstBurstLength,
+    kDefaultTime2Wait,
+    kDefaultTime2Retain,
+    kMaxOutstandingR2T,
+    kDataPDUInOrder,
+    kDataSequenceInOrder,
+    kErrorRecoveryLevel,
+    kTaskReporting,
+    kIscsiProtocolLevel,
+    kMarker,
+    kMarkerInterval,
+};
+constexpr std::pair<std::string_view, OperationalKey> kOperationalKeys[] = {
+    {"HeaderDigest", OperationalKey::kHeaderDigest},
+    {"DataDigest", OperationalKey::kDataDigest},
+    {"MaxConnections", OperationalKey::kMaxConnections},
+    {"InitialR2T", OperationalKey::kInitialR2T},
+    {"ImmediateData", OperationalKey::kImmediateData},
+    {"MaxRecvDataSegmentLength", OperationalKey::kMaxRecvDataSegmentLength},
+    {"MaxBurstLength", OperationalKey::kMaxBurstLength},
+    {"FirstBurstLength", OperationalKey::kFirstBurstLength},
+    {"DefaultTime2Wait", OperationalKey::kDefaultTime2Wait},
+    {"DefaultTime2Retain", OperationalKey::kDefaultTime2Retain},
+    {"MaxOutstandingR2T", OperationalKey::kMaxOutstandingR2T},
+    {"DataPDUInOrder", OperationalKey::kDataPDUInOrder},
+    {"DataSequenceInOrder", OperationalKey::kDataSequenceInOrder},
+    {"ErrorRecoveryLevel", OperationalKey::kErrorRecoveryLevel},
+    {"TaskReporting", OperationalKey::kTaskReporting},
+    {"iSCSIProtocolLevel", OperationalKey::kIscsiProtocolLevel},
+    {"IFMarker", OperationalKey::kMarker},
+    {"OFMarker", OperationalKey::kMarker},
+    {"IFMarkInt", OperationalKey::kMarkerInterval},
+    {"OFMarkInt", OperationalKey::kMarkerInterval},
+};
+
+std::optional<OperationalKey> find_operational_key(std::string_view name) {
+    for (const auto& [known, key] : kOperationalKeys) {
+        if (known == name) return key;
+    }
+    return std::nullopt;
+}
+
+/// Keys of normal sessions only (§13).
+bool irrelevant_to_discovery(OperationalKey key) {
+    switch (key) {
+        case OperationalKey::kMaxConnections:
+        case OperationalKey::kInitialR2T:
+        case OperationalKey::kImmediateData:
+        case OperationalKey::kMaxBurstLength:
+        case OperationalKey::kFirstBurstLength:
+        case OperationalKey::kMaxOutstandingR2T:
+        case OperationalKey::kDataPDUInOrder:
+        case OperationalKey::kDataSequenceInOrder:
+            return true;
+        default:
+            return false;
+    }
+}
 
 }  // namespace
 
@@ -94,14 +154,15 @@ void put_key(std::string& text, std::string_view key, std::string_view value) {
 bool valid_iscsi_name(std::string_view name) {
     if (name.size() > kMaxIscsiNameBytes || name.size() < 5) return false;
     if (!name.starts_with("iqn.") && !name.starts_with("eui.") && !name.starts_with("naa.")) return false;
-    return std::ranges::all_of(name, [](char c) {
+    const bool allowed = std::ranges::all_of(name, [](char c) {
         const auto u = static_cast<unsigned char>(c);
         return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == ':' || u >= 0x80;
     });
+    return allowed && base::is_utf8(name);
 }
 
 bool is_operational_key(std::string_view key) {
-    return std::ranges::find(kOperationalKeys, key) != kOperationalKeys.end();
+    return find_operational_key(key).has_value();
 }
 
 base::Result<std::optional<std::string>> negotiate(const KeyValue& offer, bool discovery,
@@ -121,79 +182,83 @@ base::Result<std::optional<std::string>> negotiate(const KeyValue& offer, bool d
     };
     constexpr uint32_t kMaxSegment = (1u << 24) - 1;
 
-    if (key == "HeaderDigest" || key == "DataDigest") {
-        const auto chosen = first_known(value, {"CRC32C", "None"});
-        if (!chosen) return Answer("Reject");
-        (key == "HeaderDigest" ? parameters.header_digest : parameters.data_digest) = *chosen == "CRC32C";
-        return Answer(*chosen);
-    }
-    if (key == "MaxRecvDataSegmentLength") {
-        const auto declared = parse_number(value, 512, kMaxSegment);
-        if (!declared) return wrong();
-        parameters.peer_max_recv_data_segment = *declared;
-        return Answer();
-    }
-    if (key == "DefaultTime2Wait") {
-        const auto offered = parse_number(value, 0, 3600);
-        if (!offered) return wrong();
-        parameters.time2wait = static_cast<uint16_t>(*offered);  // the greater of it and our 0
-        return Answer(std::to_string(*offered));
-    }
-    if (key == "DefaultTime2Retain") {
-        UMBRA_ASSIGN(const uint32_t result, number_min(0, 3600, 0));
-        return Answer(std::to_string(result));
-    }
-    if (key == "ErrorRecoveryLevel") {
-        UMBRA_ASSIGN(const uint32_t result, number_min(0, 2, 0));
-        return Answer(std::to_string(result));
-    }
-    if (key == "TaskReporting") {
-        const auto chosen = first_known(value, {"RFC3720"});
-        return Answer(chosen ? *chosen : "Reject");
-    }
-    if (key == "iSCSIProtocolLevel") {
-        UMBRA_ASSIGN(const uint32_t result, number_min(0, 31, 1));
-        return Answer(std::to_string(result));
-    }
-    if (key == "IFMarker" || key == "OFMarker") {
-        if (!parse_boolean(value)) return wrong();
-        return Answer("No");
-    }
-    if (key == "IFMarkInt" || key == "OFMarkInt") return Answer("Irrelevant");
-
-    // The rest is irrelevant to a discovery session (§13).
-    if (discovery) return Answer("Irrelevant");
-    if (key == "MaxConnections") {
-        UMBRA_ASSIGN(const uint32_t result, number_min(1, 65535, 1));
-        return Answer(std::to_string(result));
-    }
-    if (key == "InitialR2T") {
-        const auto offered = parse_boolean(value);
-        if (!offered) return wrong();
-        parameters.initial_r2t = *offered;  // OR with our No
-        return Answer(yes_no(*offered));
-    }
-    if (key == "ImmediateData") {
-        const auto offered = parse_boolean(value);
-        if (!offered) return wrong();
-        parameters.immediate_data = *offered;  // AND with our Yes
-        return Answer(yes_no(*offered));
-    }
-    if (key == "MaxBurstLength") {
-        UMBRA_ASSIGN(parameters.max_burst, number_min(512, kMaxSegment, kMaxBurstLength));
-        return Answer(std::to_string(parameters.max_burst));
-    }
-    if (key == "FirstBurstLength") {
-        UMBRA_ASSIGN(parameters.first_burst, number_min(512, kMaxSegment, kFirstBurstLength));
-        return Answer(std::to_string(parameters.first_burst));
-    }
-    if (key == "MaxOutstandingR2T") {
-        UMBRA_ASSIGN(parameters.max_outstanding_r2t, number_min(1, 65535, kMaxOutstandingR2t));
-        return Answer(std::to_string(parameters.max_outstanding_r2t));
-    }
-    if (key == "DataPDUInOrder" || key == "DataSequenceInOrder") {
-        if (!parse_boolean(value)) return wrong();
-        return Answer("Yes");
+    const auto known = find_operational_key(key);
+    if (!known) return Answer("NotUnderstood");
+    if (discovery && irrelevant_to_discovery(*known)) return Answer("Irrelevant");
+    switch (*known) {
+        case OperationalKey::kHeaderDigest:
+        case OperationalKey::kDataDigest: {
+            const auto chosen = first_known(value, {"CRC32C", "None"});
+            if (!chosen) return Answer("Reject");
+            const bool header = *known == OperationalKey::kHeaderDigest;
+            (header ? parameters.header_digest : parameters.data_digest) = *chosen == "CRC32C";
+            return Answer(*chosen);
+        }
+        case OperationalKey::kMaxRecvDataSegmentLength: {
+            const auto declared = parse_number(value, 512, kMaxSegment);
+            if (!declared) return wrong();
+            parameters.peer_max_recv_data_segment = *declared;
+            return Answer();
+        }
+        case OperationalKey::kDefaultTime2Wait: {
+            const auto offered = parse_number(value, 0, 3600);
+            if (!offered) return wrong();
+            parameters.time2wait = static_cast<uint16_t>(*offered);  // the greater of it and our 0
+            return Answer(std::to_string(*offered));
+        }
+        case OperationalKey::kDefaultTime2Retain: {
+            UMBRA_ASSIGN(const uint32_t result, number_min(0, 3600, 0));
+            return Answer(std::to_string(result));
+        }
+        case OperationalKey::kErrorRecoveryLevel: {
+            UMBRA_ASSIGN(const uint32_t result, number_min(0, 2, 0));
+            return Answer(std::to_string(result));
+        }
+        case OperationalKey::kTaskReporting: {
+            const auto chosen = first_known(value, {"RFC3720"});
+            return Answer(chosen ? *chosen : "Reject");
+        }
+        case OperationalKey::kIscsiProtocolLevel: {
+            UMBRA_ASSIGN(const uint32_t result, number_min(0, 31, 1));
+            return Answer(std::to_string(result));
+        }
+        case OperationalKey::kMarker:
+            if (!parse_boolean(value)) return wrong();
+            return Answer("No");
+        case OperationalKey::kMarkerInterval:
+            return Answer("Irrelevant");
+        case OperationalKey::kMaxConnections: {
+            UMBRA_ASSIGN(const uint32_t result, number_min(1, 65535, 1));
+            return Answer(std::to_string(result));
+        }
+        case OperationalKey::kInitialR2T: {
+            const auto offered = parse_boolean(value);
+            if (!offered) return wrong();
+            parameters.initial_r2t = *offered;  // OR with our No
+            return Answer(yes_no(*offered));
+        }
+        case OperationalKey::kImmediateData: {
+            const auto offered = parse_boolean(value);
+            if (!offered) return wrong();
+            parameters.immediate_data = *offered;  // AND with our Yes
+            return Answer(yes_no(*offered));
+        }
+        case OperationalKey::kMaxBurstLength: {
+            UMBRA_ASSIGN(parameters.max_burst, number_min(512, kMaxSegment, kMaxBurstLength));
+            return Answer(std::to_string(parameters.max_burst));
+        }
+        case OperationalKey::kFirstBurstLength: {
+            UMBRA_ASSIGN(parameters.first_burst, number_min(512, kMaxSegment, kFirstBurstLength));
+            return Answer(std::to_string(parameters.first_burst));
+        }
+        case OperationalKey::kMaxOutstandingR2T: {
+            UMBRA_ASSIGN(parameters.max_outstanding_r2t, number_min(1, 65535, kMaxOutstandingR2t));
+            return Answer(std::to_string(parameters.max_outstanding_r2t));
+        }
+        case OperationalKey::kDataPDUInOrder:
+        case OperationalKey::kDataSequenceInOrder:
+            if (!parse_boolean(value)) return wrong();
+            return Answer("Yes");
     }
     return Answer("NotUnderstood");
 }

@@ -59,6 +59,15 @@ Task<Result<store::DecodedLabel>> read_label(env::BlockDevice& device) {
 
 }  // namespace
 
+Task<Result<DriveLabel>> read_drive_label(env::BlockDevice& device) {
+    UMBRA_CO_ASSIGN(const store::DecodedLabel found, co_await read_label(device));
+    DriveLabel label;
+    label.array = found.label.array_id;
+    label.drives = found.label.members.size();
+    if (found.drive_index < found.label.members.size()) label.name = found.label.members[found.drive_index].name;
+    co_return label;
+}
+
 Task<Result<base::Guid>> format_array(env::Environment& environment, std::vector<DriveSpec>& drives,
                                       EngineOptions options) {
     if (drives.empty() || drives.size() > store::kMaxDrives) {

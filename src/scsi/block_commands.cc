@@ -42,6 +42,7 @@ env::Task<Response> Device::read(Context* context) {
     }
     const auto reserved = co_await context->command.data_out->reserve(bytes);
     if (!reserved) co_return failed_with(reserved.error());
+    if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
     base::Buffer buffer(bytes);
     const auto done = co_await context->volume.read(offset, buffer.span());
     if (!done) co_return failed_with(done.error());
@@ -58,6 +59,7 @@ env::Task<Response> Device::write(Context* context) {
     const uint64_t bytes = range.blocks * kLogicalBlockBytes;
     const auto data = co_await context->command.data_out->fetch(bytes);
     if (!data) co_return failed_with(data.error());
+    if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
     const Bytes whole = Bytes(*data).first(data->size() / kLogicalBlockBytes * kLogicalBlockBytes);
     if (!whole.empty()) {
         const lun::WriteOptions options{.fua = !six && context->bit(1, kFua)};
@@ -117,6 +119,7 @@ env::Task<Response> Device::write_and_verify(Context* context) {
     const uint64_t bytes = range.blocks * kLogicalBlockBytes;
     const auto data = co_await context->command.data_out->fetch(bytes);
     if (!data) co_return failed_with(data.error());
+    if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
     const Bytes whole = Bytes(*data).first(data->size() / kLogicalBlockBytes * kLogicalBlockBytes);
     Response response;
     if (!whole.empty()) {
@@ -154,6 +157,7 @@ env::Task<Response> Device::verify(Context* context) {
     const size_t wanted = compare == 1 ? bytes : kLogicalBlockBytes;
     const auto data = co_await context->command.data_out->fetch(wanted);
     if (!data) co_return failed_with(data.error());
+    if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
     std::optional<Failure> failure;
     if (compare == 3) {
         if (data->size() < kLogicalBlockBytes) co_return Response::failed(sense::kInvalidFieldInCdb);
@@ -199,6 +203,7 @@ env::Task<Response> Device::write_same(Context* context) {
         }
         const auto data = co_await context->command.data_out->fetch(kLogicalBlockBytes);
         if (!data) co_return failed_with(data.error());
+        if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
         response.data_out_bytes = kLogicalBlockBytes;
         block = *data;
         zeros = base::is_zero(block);
@@ -214,7 +219,7 @@ env::Task<Response> Device::write_same(Context* context) {
         std::memcpy(piece.data() + at, block.data(), kLogicalBlockBytes);
     }
     for (uint64_t at = 0; at < bytes;) {
-        if (context->aborted()) co_return response;
+        if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
         // The first piece ends at a multiple of the piece size: the rest stays aligned.
         const uint64_t count =
             std::min({bytes - at, kPieceBytes - (offset + at) % kPieceBytes, uint64_t{piece.size()}});
@@ -235,6 +240,7 @@ env::Task<Response> Device::unmap(Context* context) {
     if (list_bytes > kMaxParameterListBytes) co_return Response::failed(sense::kInvalidFieldInCdb);
     const auto data = co_await context->command.data_out->fetch(list_bytes);
     if (!data) co_return failed_with(data.error());
+    if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
     if (data->size() < list_bytes) co_return Response::failed(sense::kParameterListLengthError);
     const size_t announced = load_be<uint16_t>(data->data() + 2);
     const size_t usable = std::min<size_t>(announced, list_bytes - kHeaderBytes);
@@ -256,7 +262,7 @@ env::Task<Response> Device::unmap(Context* context) {
     }
     if (total > kMaxUnmapBlocks) co_return Response::failed(sense::kInvalidFieldInParameterList);
     for (size_t i = 0; i < count; ++i) {
-        if (context->aborted()) break;
+        if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
         const std::byte* descriptor = data->data() + kHeaderBytes + i * kDescriptorBytes;
         const uint64_t offset = load_be<uint64_t>(descriptor) * kLogicalBlockBytes;
         const uint64_t bytes = uint64_t{load_be<uint32_t>(descriptor + 8)} * kLogicalBlockBytes;
@@ -282,6 +288,7 @@ env::Task<Response> Device::compare_and_write(Context* context) {
     if (context->command.data_out->announced() != 2 * half) co_return Response::failed(sense::kInvalidFieldInCdb);
     const auto data = co_await context->command.data_out->fetch(2 * half);
     if (!data) co_return failed_with(data.error());
+    if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
     if (data->size() != 2 * half) co_return Response::failed(sense::kInvalidFieldInCdb);
     const Bytes expected = Bytes(*data).first(half);
     const Bytes replacement = Bytes(*data).subspan(half);

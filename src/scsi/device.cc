@@ -42,12 +42,12 @@ void Nexus::attention(Seen& seen, const Sense& sense) const {
 }
 
 Device::Device(env::Executor& executor, array::Presentation& presentation)
-    : executor_(executor), presentation_(presentation) {
+    : executor_(executor), presentation_(presentation), settled_(executor) {
     presentation_.add_listener(this);
 }
 
 Device::~Device() {
-    UMBRA_CHECK(nexuses_.empty());
+    UMBRA_CHECK(nexuses_.empty() && withdrawals_ == 0);
     presentation_.remove_listener(this);
 }
 
@@ -167,11 +167,13 @@ env::Task<bool> Device::enter_task_set(Command* command) {
     command->serial = next_serial_++;
     unit.tasks_.push_back(command);
     if (command->attribute == TaskAttribute::kOrdered) ++unit.ordered_;
-    // SAM-5 8.6: an ordered command waits for all older ones, a simple one for older ordered ones.
+    // SAM-5 8.6: an ordered command waits for all older ones, a simple one for older ordered ones; of its own nexus, so
+    // that an initiator whose data does not come stops nobody else.
     while (unit.ordered_ > 0 && command->abort == Abort::kNo && command->attribute != TaskAttribute::kHeadOfQueue) {
         bool wait = false;
         for (const Command* older : unit.tasks_) {
             if (older == command) break;
+            if (older->nexus != command->nexus) continue;
             if (command->attribute == TaskAttribute::kOrdered || older->attribute == TaskAttribute::kOrdered) {
                 wait = true;
                 break;
@@ -208,19 +210,43 @@ env::Task<void> Device::drain(LogicalUnit* unit, std::vector<uint64_t> serials) 
     --unit->users_;
 }
 
-env::Task<TaskManagementResult> Device::abort_task_set(Nexus* nexus, std::array<std::byte, 8> lun, bool whole_set) {
-    const auto presented = find_lun(*nexus, lun);
-    if (!presented) co_return TaskManagementResult::kNoSuchLun;
-    LogicalUnit* target = &unit(presented->identity->id);
+env::Task<void> Device::abort_tasks(LogicalUnit* unit, const Nexus* by, bool of_all) {
     std::vector<uint64_t> concerned;
-    for (Command* command : target->tasks_) {
-        const bool own = command->nexus == nexus;
-        if (!own && !whole_set) continue;
+    for (Command* command : unit->tasks_) {
+        const bool own = command->nexus == by;
+        if (!own && !of_all) continue;
         abort(command, own ? Abort::kSilent : Abort::kWithStatus);
         concerned.push_back(command->serial);
     }
-    co_await drain(target, std::move(concerned));
+    co_await drain(unit, std::move(concerned));
+}
+
+env::Task<TaskManagementResult> Device::abort_task_set(Nexus* nexus, std::array<std::byte, 8> lun) {
+    const auto presented = find_lun(*nexus, lun);
+    if (!presented) co_return TaskManagementResult::kNoSuchLun;
+    co_await abort_tasks(&unit(presented->identity->id), nexus, false);
     co_return TaskManagementResult::kComplete;
+}
+
+env::Task<void> Device::on_access_withdrawn(base::Guid lun) {
+    ++withdrawals_;
+    const auto found = units_.find(lun);
+    if (found != units_.end()) {
+        LogicalUnit* unit = found->second.get();
+        std::vector<uint64_t> concerned;
+        for (Command* command : unit->tasks_) {
+            if (!no_longer_allowed(*command)) continue;
+            abort(command, Abort::kWithStatus);
+            concerned.push_back(command->serial);
+        }
+        co_await drain(unit, std::move(concerned));
+        forget_unit_if_idle(unit);
+    }
+    if (--withdrawals_ == 0) settled_.wake_all();
+}
+
+env::Task<void> Device::settle() {
+    while (withdrawals_ > 0) co_await settled_.wait();
 }
 
 env::Task<TaskManagementResult> Device::reset_logical_unit(Nexus* nexus, std::array<std::byte, 8> lun) {
@@ -230,7 +256,8 @@ env::Task<TaskManagementResult> Device::reset_logical_unit(Nexus* nexus, std::ar
     LogicalUnit* target = &unit(id);
     target->reserved_by_ = nullptr;
     attention_to_all(id, sense::kDeviceReset, nullptr);
-    co_return co_await abort_task_set(nexus, lun, true);
+    co_await abort_tasks(target, nexus, true);
+    co_return TaskManagementResult::kComplete;
 }
 
 env::Task<void> Device::reset_target(Nexus* nexus) {
@@ -256,6 +283,22 @@ bool Device::conflicts(const Context& context) const {
     return !context.unit.persistent_.allows(who, access);
 }
 
+std::optional<Failure> Device::no_longer_allowed(const Command& command) const {
+    const auto now = find_lun(*command.nexus, command.lun);
+    if (!now || now->identity->id != command.unit->id_) return Failure(sense::kLunNotSupported);
+    bool known = false;
+    const CommandSpec* spec = find_command(command.cdb, &known);
+    if (spec != nullptr && spec->changes_medium && (now->identity->write_protected || !now->volume->writable())) {
+        return Failure(sense::kWriteProtected);
+    }
+    return std::nullopt;
+}
+
+std::optional<Failure> Device::no_longer_allowed(const Context& context) const {
+    if (context.aborted()) return Failure(Status::kTaskAborted);
+    return no_longer_allowed(context.command);
+}
+
 env::Task<Response> Device::execute(Nexus* nexus, Command* command) {
     command->nexus = nexus;
     if (nexus->closing_) command->abort = Abort::kSilent;
@@ -276,12 +319,13 @@ env::Task<Response> Device::execute(Nexus* nexus, Command* command) {
     command->unit = &unit(presented->identity->id);
     Response response;
     const bool entered = co_await enter_task_set(command);
-    if (entered) {
-        // The identity and the volume may have changed while the command waited its turn; it keeps those of its
-        // arrival.
-        Context context{*nexus, seen(*nexus, *presented), *command->unit,    *command,
-                        *spec,  *presented->identity,     *presented->volume};
+    // Its turn may have been long in coming: what it may do is decided by what the LUN is now.
+    const auto now = entered ? find_lun(*nexus, command->lun) : std::nullopt;
+    if (now && now->identity->id == command->unit->id_) {
+        Context context{*nexus, seen(*nexus, *now), *command->unit, *command, *spec, *now->identity, *now->volume};
         response = co_await execute_in_unit(&context);
+    } else {
+        response = Response::failed(sense::kLunNotSupported);
     }
     leave_task_set(command);
     command->unit = nullptr;

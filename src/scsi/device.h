@@ -46,7 +46,7 @@ private:
     bool closing_ = false;
 };
 
-/// What all nexuses share of one LUN: its task set and its reservations.
+/// What all nexuses share of one LUN: their commands and its reservations.
 class LogicalUnit {
 public:
     LogicalUnit(env::Executor& executor, const base::Guid& id)
@@ -57,7 +57,7 @@ private:
     const base::Guid id_;
     std::list<Command*> tasks_;     ///< in order of arrival
     env::Event changed_;            ///< woken when tasks_ changes or one is aborted
-    size_t ordered_ = 0;            ///< tasks with the ORDERED attribute among tasks_
+    size_t ordered_ = 0;            ///< commands with the ORDERED attribute among tasks_, of any nexus
     Nexus* reserved_by_ = nullptr;  ///< RESERVE(6)
     ReservationState persistent_;
     env::Mutex reservation_mutex_;          ///< one PERSISTENT RESERVE OUT at a time
@@ -84,11 +84,16 @@ public:
 
     /// The command takes no further effect once execute() has returned; what it already did stays.
     void abort(Command* command, Abort how);
-    /// ABORT TASK SET, CLEAR TASK SET (`whole_set`): return when the commands concerned have ended.
-    env::Task<TaskManagementResult> abort_task_set(Nexus* nexus, std::array<std::byte, 8> lun, bool whole_set);
+    /// ABORT TASK SET, and CLEAR TASK SET, which is the same where each nexus has a task set of its own (control mode
+    /// page: TST=001b). Returns when the commands concerned have ended.
+    env::Task<TaskManagementResult> abort_task_set(Nexus* nexus, std::array<std::byte, 8> lun);
+    /// Of all nexuses.
     env::Task<TaskManagementResult> reset_logical_unit(Nexus* nexus, std::array<std::byte, 8> lun);
     /// Resets every LUN that the nexus sees.
     env::Task<void> reset_target(Nexus* nexus);
+    /// Returns when no call of the array is inside any more. To be awaited before the device is destroyed while the
+    /// array lives on.
+    env::Task<void> settle();
 
     bool has_lun(const Nexus& nexus, std::array<std::byte, 8> lun) const;
 
@@ -97,6 +102,7 @@ private:
 
     void on_luns_changed(const std::string& target_iqn, const std::string& initiator) override;
     void on_lun_attention(const base::Guid& lun, array::UnitAttentionCause cause) override;
+    env::Task<void> on_access_withdrawn(base::Guid lun) override;
 
     std::optional<array::PresentedLun> find_lun(const Nexus& nexus, std::array<std::byte, 8> lun) const;
     Nexus::Seen& seen(Nexus& nexus, const array::PresentedLun& lun);
@@ -105,6 +111,11 @@ private:
     /// To every nexus that has addressed the LUN, but `except`.
     void attention_to_all(const base::Guid& lun, const Sense& sense, const Nexus* except);
     bool conflicts(const Context& context) const;
+    /// Why the command may do nothing more to the volume, although it could when it arrived. To be asked after every
+    /// wait for the initiator, with no wait until the volume is called.
+    std::optional<Failure> no_longer_allowed(const Context& context) const;
+    std::optional<Failure> no_longer_allowed(const Command& command) const;
+    env::Task<void> abort_tasks(LogicalUnit* unit, const Nexus* by, bool of_all);
     env::Task<bool> enter_task_set(Command* command);
     void leave_task_set(Command* command);
     env::Task<void> drain(LogicalUnit* unit, std::vector<uint64_t> serials);
@@ -145,6 +156,8 @@ private:
     std::list<Nexus*> nexuses_;
     std::map<base::Guid, std::unique_ptr<LogicalUnit>> units_;
     uint64_t next_serial_ = 1;
+    size_t withdrawals_ = 0;  ///< calls of on_access_withdrawn() under way
+    env::Event settled_;
 };
 
 /// A LUN number as the eight-byte field of REPORT LUNS (peripheral device addressing below 256, flat space else), and

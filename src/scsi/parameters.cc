@@ -49,7 +49,7 @@ void put_page(std::vector<std::byte>& out, uint8_t page, bool changeable) {
             out.resize(at + 12);
             out[at + 1] = std::byte{10};
             if (!changeable) {
-                out[at + 2] = std::byte{0x02};             // GLTSD: nothing is logged
+                out[at + 2] = std::byte{0x22};             // TST: a task set for each nexus; GLTSD: nothing is logged
                 out[at + 3] = std::byte{0x10};             // unrestricted reordering
                 out[at + 5] = std::byte{0x40};             // TAS
                 store_be(&out[at + 8], uint16_t{0xffff});  // BUSY TIMEOUT PERIOD: no limit

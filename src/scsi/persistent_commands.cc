@@ -106,6 +106,7 @@ env::Task<Response> Device::persistent_reserve_out(Context* context) {
     if (list_bytes != kParameterBytes) co_return Response::failed(sense::kParameterListLengthError);
     const auto data = co_await context->command.data_out->fetch(kParameterBytes);
     if (!data) co_return Response::failed(failure_for(data.error().code));
+    if (const auto failure = no_longer_allowed(*context)) co_return Response::failed(*failure);
     if (data->size() < kParameterBytes) co_return Response::failed(sense::kParameterListLengthError);
 
     PersistentReserveRequest request;

@@ -652,6 +652,215 @@ TEST_F(TaskManagementTest, NexusLossWaitsForItsCommandsOnly) {
     EXPECT_EQ(harness.run(b, 1, kTestUnitReady).status, Status::kGood);  // the reservation went with its nexus
 }
 
+// --- commands that wait for their initiator --------------------------------------------------------------------------
+
+/// Data that the initiator holds back.
+class HeldData final : public DataOut {
+public:
+    HeldData(env::Executor& executor, std::vector<std::byte> data) : changed_(executor), data_(std::move(data)) {}
+    env::Task<base::Result<base::MutableBytes>> fetch(size_t bytes) override {
+        while (!sent_ && !(cancelled_ && heeds_cancel_)) co_await changed_.wait();
+        if (cancelled_ && heeds_cancel_) co_return base::fail(base::Code::kCancelled, "cancelled");
+        co_return base::MutableBytes(data_).first(std::min(bytes, data_.size()));
+    }
+    size_t announced() const override { return data_.size(); }
+    env::Task<base::Result<void>> reserve(size_t) override {
+        while (!sent_ && !(cancelled_ && heeds_cancel_)) co_await changed_.wait();
+        if (cancelled_ && heeds_cancel_) co_return base::fail(base::Code::kCancelled, "cancelled");
+        co_return base::Result<void>();
+    }
+    void cancel() override {
+        cancelled_ = true;
+        changed_.wake_all();
+    }
+    void send() {
+        sent_ = true;
+        changed_.wake_all();
+    }
+    void ignore_cancel() { heeds_cancel_ = false; }
+
+private:
+    env::Event changed_;
+    std::vector<std::byte> data_;
+    bool sent_ = false;
+    bool cancelled_ = false;
+    bool heeds_cancel_ = true;
+};
+
+struct Waiting {
+    Waiting(Harness& harness, Nexus* nexus, const std::vector<uint8_t>& cdb, std::vector<std::byte> bytes,
+            TaskAttribute attribute = TaskAttribute::kSimple)
+        : data(harness.executor, std::move(bytes)) {
+        command.lun = encode_lun(1);
+        Harness::set_cdb(command, cdb);
+        command.data_out = &data;
+        command.attribute = attribute;
+        env::spawn_detached(Harness::execute(&harness.device(), nexus, &command, &response, &done));
+        settle(harness);
+        EXPECT_FALSE(done);
+    }
+    HeldData data;
+    Command command;
+    Response response;
+    bool done = false;
+};
+
+env::Task<void> end_access(MemoryPresentation* presentation, bool* done) {
+    co_await presentation->end_access(1);
+    *done = true;
+}
+
+/// Every command that changes the medium with data from the initiator, and the data with which it would.
+std::vector<std::pair<std::vector<uint8_t>, std::vector<std::byte>>> changes_with_data() {
+    std::vector<uint8_t> swap = cdb16(0x89, 0, 0);
+    swap[13] = 1;
+    std::vector<std::byte> both(512);
+    const auto fresh = pattern(512, 9);
+    both.insert(both.end(), fresh.begin(), fresh.end());
+    std::vector<std::byte> list(24);
+    base::store_be(list.data(), uint16_t{22});
+    base::store_be(list.data() + 2, uint16_t{16});
+    base::store_be(list.data() + 16, uint32_t{64});
+    return {{cdb10(0x2a, 0, 1), fresh},
+            {cdb10(0x2e, 0, 1), fresh},
+            {cdb10(0x41, 0, 8), fresh},
+            {swap, both},
+            {cdb10(0x42, 0, 24), list}};
+}
+
+TEST_F(ScsiTest, DataThatComesAfterTheMaskWentChangesNothing) {
+    const auto plans = changes_with_data();
+    for (const auto& [cdb, bytes] : plans) {
+        Nexus* a = ready();
+        // Something to lose behind the first blocks, which COMPARE AND WRITE wants to be zeros.
+        harness.run_clean(a, 1, cdb10(0x2a, 8, 8), pattern(4096, 5));
+        const auto before = content(0, 8192);
+        Waiting command(harness, a, cdb, bytes);
+        command.data.ignore_cancel();
+        harness.presentation.at(1).initiators.clear();
+        command.data.send();
+        settle(harness);
+        EXPECT_TRUE(command.done);
+        EXPECT_EQ(Harness::outcome(command.response).sense(), 0x052500u) << int{cdb[0]};
+        EXPECT_EQ(content(0, 8192), before) << int{cdb[0]};
+        harness.presentation.at(1).initiators = {"*"};
+    }
+}
+
+TEST_F(ScsiTest, DataThatComesAfterWriteProtectionChangesNothing) {
+    const auto plans = changes_with_data();
+    for (const auto& [cdb, bytes] : plans) {
+        Nexus* a = ready();
+        Waiting command(harness, a, cdb, bytes);
+        command.data.ignore_cancel();
+        // As the array does it: a new identity, not a change of the one that the command has seen.
+        auto& lun = harness.presentation.at(1);
+        const auto open = lun.identity;
+        lun.identity = std::make_shared<array::LunIdentity>(*open);
+        lun.identity->write_protected = true;
+        command.data.send();
+        settle(harness);
+        EXPECT_TRUE(command.done);
+        EXPECT_EQ(Harness::outcome(command.response).sense(), 0x072700u) << int{cdb[0]};
+        EXPECT_EQ(volume().mapped_bytes(), 0u) << int{cdb[0]};
+        lun.identity = open;
+    }
+}
+
+TEST_F(ScsiTest, NothingIsReadForWhoLostTheLunWhileItWaitedForMemory) {
+    Nexus* a = ready();
+    harness.run(a, 1, cdb10(0x2a, 0, 1), pattern(512, 5));
+    Waiting read(harness, a, cdb10(0x28, 0, 1), {});
+    harness.presentation.at(1).initiators.clear();
+    read.data.send();
+    settle(harness);
+    EXPECT_TRUE(read.done);
+    EXPECT_EQ(Harness::outcome(read.response).sense(), 0x052500u);
+    EXPECT_TRUE(read.response.data_in.empty());
+}
+
+TEST_F(TaskManagementTest, WithdrawnAccessEndsWhatWaitsAndWaitsForWhatWrites) {
+    Nexus* a = ready();
+    Nexus* b = ready("iqn.2026-01.test:b");
+    Running inside(harness, a, cdb10(0x2a, 0, 1), pattern(512, 1));
+    Running others(harness, b, cdb10(0x2a, 8, 1), pattern(512, 2));
+    Waiting held(harness, a, cdb10(0x2a, 16, 1), pattern(512, 3));
+    settle(harness);
+    ASSERT_EQ(gate.inside, 2);
+    harness.presentation.at(1).initiators = {"iqn.2026-01.test:b"};
+    bool over = false;
+    env::spawn_detached(end_access(&harness.presentation, &over));
+    settle(harness);
+    EXPECT_TRUE(held.done);
+    EXPECT_EQ(held.response.status, Status::kTaskAborted);
+    EXPECT_FALSE(over) << "said to be over while a write could still land";
+    open_gate();
+    EXPECT_TRUE(over);
+    EXPECT_TRUE(inside.done);
+    EXPECT_EQ(others.response.status, Status::kGood);
+    EXPECT_TRUE(base::is_zero(content(16 * 512, 512)));
+}
+
+TEST_F(TaskManagementTest, WriteProtectionWaitsForWritesOnly) {
+    Nexus* a = ready();
+    Running write(harness, a, cdb10(0x2a, 0, 1), pattern(512, 1));
+    Running read(harness, a, cdb10(0x28, 0, 1));
+    settle(harness);
+    harness.presentation.at(1).identity->write_protected = true;
+    bool over = false;
+    env::spawn_detached(end_access(&harness.presentation, &over));
+    settle(harness);
+    EXPECT_FALSE(over);
+    open_gate();
+    EXPECT_TRUE(over);
+    EXPECT_EQ(read.response.status, Status::kGood);
+}
+
+TEST_F(ScsiTest, AnOrderedCommandWithoutItsDataStopsNobodyElse) {
+    Nexus* a = ready();
+    Nexus* b = ready("iqn.2026-01.test:b");
+    Waiting stalled(harness, a, cdb10(0x2a, 0, 1), pattern(512, 1), TaskAttribute::kOrdered);
+    ReadyData none;
+    Command ready_b;
+    ready_b.lun = encode_lun(1);
+    ready_b.data_out = &none;
+    Response response;
+    bool done = false;
+    env::spawn_detached(Harness::execute(&harness.device(), b, &ready_b, &response, &done));
+    settle(harness);
+    EXPECT_TRUE(done) << "an initiator that sends nothing holds up another";
+    EXPECT_EQ(response.status, Status::kGood);
+    // What the control mode page says is what is done: TST = 001b.
+    EXPECT_EQ(harness.run(b, 1, {0x1a, 0x08, 0x0a, 0, 255, 0}).data.at(4 + 2) & std::byte{0xe0}, std::byte{0x20});
+    stalled.data.send();
+    settle(harness);
+    EXPECT_TRUE(stalled.done);
+    EXPECT_EQ(stalled.response.status, Status::kGood);
+}
+
+env::Task<void> clear_task_set(Device* device, Nexus* nexus, bool* done) {
+    const auto result = co_await device->abort_task_set(nexus, encode_lun(1));
+    EXPECT_EQ(result, TaskManagementResult::kComplete);
+    *done = true;
+}
+
+TEST_F(ScsiTest, ATaskSetIsOfOneNexus) {
+    Nexus* a = ready();
+    Nexus* b = ready("iqn.2026-01.test:b");
+    Waiting mine(harness, a, cdb10(0x2a, 0, 1), pattern(512, 1));
+    Waiting theirs(harness, b, cdb10(0x2a, 8, 1), pattern(512, 2));
+    bool over = false;
+    env::spawn_detached(clear_task_set(&harness.device(), a, &over));
+    settle(harness);
+    EXPECT_TRUE(over);
+    EXPECT_TRUE(mine.done);
+    EXPECT_FALSE(mine.response.answer);
+    EXPECT_FALSE(theirs.done);
+    theirs.data.send();
+    settle(harness);
+    EXPECT_EQ(theirs.response.status, Status::kGood);
+}
+
 // --- reservations ----------------------------------------------------------------------------------------------------
 
 std::vector<std::byte> prout_data(uint64_t key, uint64_t action_key, uint8_t flags = 0) {

@@ -71,7 +71,7 @@ Failure failure_for(base::Code code) {
         case base::Code::kCancelled:
             return Failure(Status::kTaskAborted);
         case base::Code::kUnavailable:
-            return Sense{SenseKey::kNotReady, 0x04, 0x00, {}};
+            return Sense{SenseKey::kNotReady, 0x04, 0x01, {}};  // becoming ready: initiators try again
         case base::Code::kMiscompare:
             return sense::kMiscompare;
         case base::Code::kUnauthenticated:

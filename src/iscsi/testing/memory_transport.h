@@ -101,6 +101,9 @@ public:
     explicit MemoryTransport(env::Executor& executor, size_t pipe_bytes = 16384, size_t piece_bytes = SIZE_MAX)
         : executor_(executor), pipe_bytes_(pipe_bytes), piece_bytes_(piece_bytes) {}
 
+    /// Where later connections come from.
+    void set_peer(std::string peer) { peer_ = std::move(peer); }
+
     base::Result<std::unique_ptr<env::Listener>> listen(const std::string& address) override {
         if (listeners_.contains(address)) return base::fail(base::Code::kBusy, address + " is taken");
         auto state = std::make_shared<Backlog>(executor_);
@@ -116,9 +119,9 @@ public:
         auto back = std::make_shared<Pipe>(executor_, pipe_bytes_);
         there->set_piece(piece_bytes_);
         back->set_piece(piece_bytes_);
-        found->second->waiting.push_back(std::make_unique<MemoryStream>(there, back, address, "10.0.0.9:999"));
+        found->second->waiting.push_back(std::make_unique<MemoryStream>(there, back, address, peer_));
         found->second->changed.wake_all();
-        co_return std::unique_ptr<env::Stream>(std::make_unique<MemoryStream>(back, there, "10.0.0.9:999", address));
+        co_return std::unique_ptr<env::Stream>(std::make_unique<MemoryStream>(back, there, peer_, address));
     }
 
 private:
@@ -153,6 +156,7 @@ private:
     env::Executor& executor_;
     const size_t pipe_bytes_;
     const size_t piece_bytes_;
+    std::string peer_ = "10.0.0.9:999";
     std::map<std::string, std::shared_ptr<Backlog>> listeners_;
 };
 

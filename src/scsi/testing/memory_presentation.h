@@ -45,6 +45,12 @@ public:
     void tell_attention(uint16_t number, array::UnitAttentionCause cause) {
         for (auto* listener : listeners_) listener->on_lun_attention(luns_.at(number).identity->id, cause);
     }
+    /// To be run when a mask or write protection was changed: returns when the device server has ended what may not go
+    /// on.
+    env::Task<void> end_access(uint16_t number) {
+        const base::Guid id = luns_.at(number).identity->id;
+        for (auto* listener : listeners_) co_await listener->on_access_withdrawn(id);
+    }
     const std::map<uint64_t, array::SessionInfo>& sessions() const { return sessions_; }
     std::map<base::Guid, std::string>& reservation_records() { return reservations_; }
     void fail_saving(bool fail) { fail_saving_ = fail; }
