@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "base/bytes.h"
+#include "lun/drive_label.h"
 #include "lun/engine.h"
 
 namespace umbra::array {

@@ -473,7 +473,7 @@ env::Task<void> Connection::send_reject(Header header, RejectReason reason) {
     --rejects_;
 }
 
-env::Task<void> Connection::answer_nop(Header request, std::vector<std::byte> data, Held held) {
+env::Task<void> Connection::answer_nop(Header request, std::vector<std::byte> data, [[maybe_unused]] Held held) {
     Header answer(Opcode::kNopIn);
     answer.set_lun(request.lun());
     answer.set_word(16, request.itt());
@@ -538,7 +538,7 @@ std::string Connection::send_targets(std::string_view which) const {
     return out;
 }
 
-env::Task<void> Connection::answer_text(Header request, std::vector<std::byte> data, Held held) {
+env::Task<void> Connection::answer_text(Header request, std::vector<std::byte> data, [[maybe_unused]] Held held) {
     Header answer(Opcode::kTextResponse, 0);
     answer.set_word(16, request.itt());
     const bool continues_ours = request.ttt() != kReservedTag;

@@ -37,15 +37,6 @@ struct EngineOptions {
 Task<Result<base::Guid>> format_array(env::Environment& environment, std::vector<DriveSpec>& drives,
                                       EngineOptions options);
 
-/// What a drive's label says.
-struct DriveLabel {
-    base::Guid array;
-    std::string name;  ///< of this drive
-    size_t drives = 0;
-};
-/// kNotFound: the drive is of no array; kCorrupt, kVersion: it has a label of ours that cannot be used.
-Task<Result<DriveLabel>> read_drive_label(env::BlockDevice& device);
-
 /// Opens an array from whichever of its drives are given; others' are refused by name. Errors: kNotFound (no labels),
 /// kCorrupt, kVersion, kDeviceFailed (too few drives: says how many of how many; --degraded), kInvalidArgument (a drive
 /// of another array, or given twice).

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "lun/drive_label.h"
 #include "lun/engine.h"
 
 namespace umbra::lun {
