@@ -171,6 +171,7 @@ Result<Config> parse_config(std::string_view text, const std::string& directory,
     UMBRA_ASSIGN(out.group, hostd.text("group", "umbra"));
     UMBRA_ASSIGN(const std::string state, hostd.text("state", "host-state"));
     out.state_dir = absolute(state, directory);
+    out.host.state_dir = out.state_dir;
     UMBRA_ASSIGN(const std::string run, hostd.text("run", "/run/umbra"));
     out.host.run_dir = absolute(run, directory);
     UMBRA_ASSIGN(const std::string devices, hostd.text("devices", "/dev/umbra"));

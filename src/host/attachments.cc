@@ -50,6 +50,10 @@ bool wait_gone(int pid, milliseconds patience) {
     return ::poll(&entry, 1, static_cast<int>(patience.count())) > 0;
 }
 
+std::string notes_of_file(const std::string& file) {
+    return file.substr(0, file.size() - kFileSuffix.size()) + std::string(kNotesSuffix);
+}
+
 std::string first_word(std::string& text) {
     const size_t space = std::min(text.find(' '), text.size());
     std::string word = text.substr(0, space);
@@ -81,8 +85,7 @@ std::string Attachments::file_of(const std::string& key) const {
 Result<Attachment> Attachments::read(const std::string& file) const {
     Attachment out;
     out.file = file;
-    const std::string notes_file = file.substr(0, file.size() - kFileSuffix.size()) + std::string(kNotesSuffix);
-    if (const auto notes = read_file(notes_file)) out.notes = parse_fields(*notes);
+    if (const auto notes = read_file(notes_of_file(file))) out.notes = parse_fields(*notes);
     if (is_dead(file)) {
         out.dead = true;
         const auto loops = loops_over(file);
@@ -120,7 +123,9 @@ Result<void> Attachments::clear_dead(const std::string& file) {
 
 Result<void> Attachments::end_file(const std::string& file, int pid, bool keep_notes) {
     const auto deadline = std::chrono::steady_clock::now() + kExitPatience;
-    while (::umount2(file.c_str(), UMOUNT_NOFOLLOW) != 0) {
+    // As often as it is mounted: an attach that was given up may have left one below another.
+    for (;;) {
+        if (::umount2(file.c_str(), UMOUNT_NOFOLLOW) == 0) continue;
         if (errno == EINVAL || errno == ENOENT) break;  // not mounted any more
         if (errno != EBUSY || std::chrono::steady_clock::now() >= deadline) return fail_errno(errno, file);
         std::this_thread::sleep_for(milliseconds(20));
@@ -129,13 +134,14 @@ Result<void> Attachments::end_file(const std::string& file, int pid, bool keep_n
     if (!wait_gone(pid, kExitPatience)) {
         return fail(Code::kTimedOut, "umbra-initiator (" + std::to_string(pid) + ") does not end");
     }
-    if (!keep_notes) ::unlink((file.substr(0, file.size() - kFileSuffix.size()) + std::string(kNotesSuffix)).c_str());
+    if (!keep_notes) ::unlink(notes_of_file(file).c_str());
     ::unlink(file.c_str());
     return {};
 }
 
 Result<Attachment> Attachments::attach(const IscsiPath& path, const std::string& key, bool read_only) {
-    const std::lock_guard lock(mutex_);
+    const auto mutex = mutex_of(file_of(key));
+    const std::lock_guard lock(*mutex);
     return attach_locked(path, key, read_only);
 }
 
@@ -168,6 +174,9 @@ Result<Attachment> Attachments::attach_locked(const IscsiPath& path, const std::
             if (got > 0) answer.assign(buffer, static_cast<size_t>(got));
         }
         if (answer != "ready\n") {
+            // One that is late finds nobody who waits for it, and ends; or it has mounted already.
+            reader.reset();
+            while (::umount2(file.c_str(), UMOUNT_NOFOLLOW) == 0) continue;
             ::unlink(file.c_str());
             if (answer.empty())
                 answer = "umbra-initiator did not start (see " + config_.attach_dir() + "/initiator.log)";
@@ -186,7 +195,8 @@ Result<Attachment> Attachments::attach_locked(const IscsiPath& path, const std::
         return fail(Code::kBadState,
                     key + " is attached " + (present->read_only ? "read-only" : "for writing") + " already");
     }
-    if (present->device.empty()) {
+    const bool made_here = present->device.empty();
+    if (made_here) {
         const auto info = read_lun_file(file);
         auto loop = attach_loop(file, read_only, info ? info->block_bytes : 512);
         if (!loop) {
@@ -197,9 +207,17 @@ Result<Attachment> Attachments::attach_locked(const IscsiPath& path, const std::
         }
         present->device = *loop;
     }
-    UMBRA_TRY(drop_caches(present->device));
-    UMBRA_TRY(add_partitions(present->device));
-    return present;
+    auto usable = drop_caches(present->device);
+    if (usable) usable = add_partitions(present->device);
+    if (usable) return present;
+    base::Error error = usable.error();
+    if (made_here) {
+        // The content of the LUN decides over partitions: what cannot be used is not left behind.
+        auto undone = detach_loop(present->device, kLoopPatience);
+        if (undone) undone = end_file(file, present->pid, true);
+        if (!undone) error.message += "; it stays attached: " + undone.error().message;
+    }
+    return std::unexpected(std::move(error));
 }
 
 Result<void> Attachments::detach(const LunIdentity& lun) {
@@ -216,7 +234,8 @@ Result<std::optional<Attachment>> Attachments::find_key(const std::string& key) 
 }
 
 Result<void> Attachments::detach_file(const std::string& file, bool keep_notes) {
-    const std::lock_guard lock(mutex_);
+    const auto mutex = mutex_of(file);
+    const std::lock_guard lock(*mutex);
     if (::access(file.c_str(), F_OK) != 0 && errno == ENOENT) return {};
     if (is_dead(file)) {
         UMBRA_TRY(clear_dead(file));
@@ -248,9 +267,28 @@ Result<std::optional<Attachment>> Attachments::find(const LunIdentity& lun) {
 }
 
 Result<void> Attachments::set_notes(const Attachment& attachment, Fields notes) {
-    const std::string& file = attachment.file;
-    return replace_file(file.substr(0, file.size() - kFileSuffix.size()) + std::string(kNotesSuffix),
-                        format_fields(notes));
+    return replace_file(notes_of_file(attachment.file), format_fields(notes));
+}
+
+Result<void> Attachments::note(const std::string& key, const Fields& notes) {
+    UMBRA_TRY(make_directories(config_.attach_dir(), 0700));
+    return replace_file(notes_of_file(file_of(key)), format_fields(notes));
+}
+
+Fields Attachments::notes(const std::string& key) const {
+    const auto text = read_file(notes_of_file(file_of(key)));
+    return text ? parse_fields(*text) : Fields{};
+}
+
+void Attachments::forget_notes(const std::string& key) {
+    ::unlink(notes_of_file(file_of(key)).c_str());
+}
+
+std::shared_ptr<std::mutex> Attachments::mutex_of(const std::string& file) {
+    const std::lock_guard lock(mutex_);
+    std::shared_ptr<std::mutex>& mutex = file_mutexes_[file];
+    if (!mutex) mutex = std::make_shared<std::mutex>();
+    return mutex;
 }
 
 // True when at least one portal answered.
@@ -274,8 +312,7 @@ Result<bool> Attachments::ask_portals(const std::vector<WantedLun>& wanted, std:
                 if (!facts) continue;
                 for (size_t i = 0; i < wanted.size(); ++i) {
                     if (found[i] || !same_lun(facts->identity, wanted[i].lun)) continue;
-                    const std::lock_guard lock(mutex_);
-                    auto attached = attach_locked({portal, target, lun}, facts->identity.key(), wanted[i].read_only);
+                    auto attached = attach({portal, target, lun}, facts->identity.key(), wanted[i].read_only);
                     if (!attached) {
                         trouble = attached.error().message;
                         continue;

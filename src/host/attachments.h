@@ -4,6 +4,8 @@
 #pragma once
 
 #include <chrono>
+#include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -21,6 +23,7 @@ namespace umbra::host {
 struct HostConfig {
     std::string run_dir = "/run/umbra";  ///< on a file system that is never frozen; one host service each
     std::string device_dir = "/dev/umbra";
+    std::string state_dir;             ///< of the service; what it lies on is never frozen
     std::string initiator_iqn;         ///< of this host
     std::string array_address;         ///< management, "unix:/…"; for Attach and Detach only
     std::vector<std::string> portals;  ///< "ip:port", asked for LUNs by rescan()
@@ -65,6 +68,10 @@ public:
     /// does it, and its notes are those of now.
     base::Result<void> detach_file(const std::string& file, bool keep_notes = false);
     base::Result<void> set_notes(const Attachment& attachment, Fields notes);
+    /// Notes of a LUN that need not be attached: what is about to be done is written down before.
+    base::Result<void> note(const std::string& key, const Fields& notes);
+    Fields notes(const std::string& key) const;
+    void forget_notes(const std::string& key);
 
     /// Asks every portal for LUNs that this host may see, attaches those that are wanted, and looks at kernel disks
     /// too.
@@ -80,9 +87,13 @@ private:
     base::Result<bool> ask_portals(const std::vector<WantedLun>& wanted, std::vector<std::optional<Disk>>& found);
     base::Result<Attachment> attach_locked(const IscsiPath& path, const std::string& key, bool read_only);
 
+    std::shared_ptr<std::mutex> mutex_of(const std::string& file);
+
     const HostConfig config_;
     Machine machine_;
     std::mutex mutex_;
+    // One a LUN: an array that does not answer holds up nobody else.
+    std::map<std::string, std::shared_ptr<std::mutex>> file_mutexes_;
 };
 
 }  // namespace umbra::host

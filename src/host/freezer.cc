@@ -23,6 +23,7 @@
 #include <condition_variable>
 #include <cstdio>
 #include <cstring>
+#include <memory>
 #include <mutex>
 #include <thread>
 
@@ -43,6 +44,7 @@ constexpr milliseconds kStartTimeout{60'000};  // write-back of a lot of dirty d
 constexpr milliseconds kEndPatience{5'000};
 constexpr milliseconds kLeftoverPatience{15'000};
 constexpr milliseconds kThawPause{100};
+constexpr milliseconds kWatchdogGrace{5'000};  // for its messages, before the parent does the work itself
 constexpr std::string_view kStateSuffix = ".freeze";
 
 // CLOCK_MONOTONIC, which both processes share.
@@ -415,10 +417,21 @@ struct FreezeWatch::State {
     bool broken = false;    // not held from freeze() to thaw()
     bool closed = false;    // the watchdog is gone and nothing is frozen
     bool aborted = false;
-    int64_t held_until = 0;  // 0: not frozen
+    int64_t held_until = 0;              // 0: not frozen
+    int64_t expected_by = 0;             // the watchdog says something until then, or it does not work; 0: it need not
+    bool taken_over = false;             // the threads below thaw
+    bool gone = false;                   // no thread of the watchdog can freeze any more
+    size_t thawing = 0;                  // of our threads, not finished
+    std::vector<int64_t> calling_since;  // each one's FITHAW; 0: not in the kernel
+    Fd wake;                             // for listen(): expected_by changed
     int error = 0;
     size_t failed = 0;
     std::string message;
+
+    // Under the mutex. Once it thaws, the watchdog keeps its own grace before it aborts, and says nothing meanwhile.
+    void expect_thaw() {
+        if (expected_by != 0) expected_by = now_ns() + std::chrono::nanoseconds(abort_grace + kWatchdogGrace).count();
+    }
 };
 
 Result<std::unique_ptr<FreezeWatch>> FreezeWatch::start(const std::string& program, const std::string& state_dir,
@@ -429,6 +442,8 @@ Result<std::unique_ptr<FreezeWatch>> FreezeWatch::start(const std::string& progr
     Fd other(ends[1]);
     auto state = std::make_shared<State>();
     state->socket = Fd(ends[0]);
+    state->wake = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (!state->wake) return fail_errno(errno, "eventfd");
     state->abort_grace = abort_grace;
     state->state_file = state_dir + "/" + set.text() + std::string(kStateSuffix);
     UMBRA_TRY(make_directories(state_dir, 0700));
@@ -472,10 +487,87 @@ Result<std::unique_ptr<FreezeWatch>> FreezeWatch::start(const std::string& progr
     return watch;
 }
 
+// Instead of a watchdog that does not or cannot: all at once, because one that hangs must not hold up the others.
+void FreezeWatch::take_over(const std::shared_ptr<State>& state) {
+    std::unique_lock lock(state->mutex);
+    if (state->taken_over) return;
+    state->taken_over = true;
+    state->broken = true;
+    state->held_until = 0;
+    std::vector<size_t> indexes;
+    for (size_t i = 0; i < state->targets.size(); ++i) {
+        if (!state->targets[i].raw) indexes.push_back(i);
+    }
+    state->thawing = indexes.size();
+    state->calling_since.assign(state->targets.size(), 0);
+    // Nothing else may freeze or thaw here. One that hangs in the kernel dies when it comes out.
+    if (!state->gone) ::kill(state->pid, SIGKILL);
+    lock.unlock();
+    for (const size_t i : indexes) {
+        std::thread([state, i] {
+            std::unique_lock guard(state->mutex);
+            for (;;) {
+                const bool gone = state->gone;
+                state->calling_since[i] = now_ns();
+                guard.unlock();
+                const int error = ::ioctl(state->fds[i].get(), FITHAW, 0) == 0 ? 0 : errno;
+                guard.lock();
+                state->calling_since[i] = 0;
+                // EINVAL: it is not frozen; but a watchdog that still hangs may be about to freeze it.
+                if (error == 0 || (error == EINVAL && gone)) break;
+                guard.unlock();
+                std::this_thread::sleep_for(kThawPause);
+                guard.lock();
+            }
+            if (--state->thawing == 0) state->thawed = true;
+            state->changed.notify_all();
+        }).detach();
+    }
+    std::thread([state] {
+        std::unique_lock guard(state->mutex);
+        const int64_t grace = std::chrono::nanoseconds(state->abort_grace).count();
+        std::vector<bool> aborted(state->targets.size());
+        while (!state->changed.wait_for(guard, kThawPause, [&] { return state->thawing == 0; })) {
+            for (size_t i = 0; i < aborted.size(); ++i) {
+                const std::string& path = state->targets[i].abort_path;
+                const int64_t since = state->calling_since[i];
+                if (aborted[i] || path.empty() || since == 0 || now_ns() - since < grace) continue;
+                // Nothing else ends an I/O that never ends.
+                aborted[i] = true;
+                Fd abort(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
+                state->aborted = abort && ::write(abort.get(), "1", 1) == 1;
+            }
+        }
+    }).detach();
+}
+
 // Owns the state until the watchdog is gone.
 void FreezeWatch::listen(std::shared_ptr<State> state) {
     char buffer[kMessageBytes];
     for (;;) {
+        int64_t expected_by = 0;
+        {
+            const std::lock_guard lock(state->mutex);
+            expected_by = state->taken_over ? 0 : state->expected_by;
+        }
+        pollfd entries[2] = {{state->socket.get(), POLLIN, 0}, {state->wake.get(), POLLIN, 0}};
+        const int64_t left_ms = (expected_by - now_ns()) / 1'000'000 + 1;
+        const int ready =
+            ::poll(entries, 2, expected_by == 0 ? -1 : static_cast<int>(std::clamp<int64_t>(left_ms, 0, 1 << 30)));
+        if (ready == 0) {
+            bool late = false;
+            {
+                const std::lock_guard lock(state->mutex);
+                late = state->expected_by != 0 && now_ns() >= state->expected_by;
+            }
+            if (late) take_over(state);
+            continue;
+        }
+        if (entries[1].revents != 0) {
+            uint64_t count = 0;
+            [[maybe_unused]] const ssize_t n = ::read(state->wake.get(), &count, sizeof count);
+        }
+        if (entries[0].revents == 0) continue;
         const ssize_t got = ::recv(state->socket.get(), buffer, sizeof buffer, 0);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) break;
@@ -489,21 +581,27 @@ void FreezeWatch::listen(std::shared_ptr<State> state) {
             text.remove_prefix(7);
             next_number(text, state->held_until);
             state->answered = true;
+            state->expected_by = state->held_until + std::chrono::nanoseconds(kWatchdogGrace).count();
         } else if (text.starts_with("failed ")) {
             text.remove_prefix(7);
             next_number(text, state->error);
             next_number(text, state->failed);
             state->answered = true;
+            state->expect_thaw();
         } else if (text == "flush-timeout") {
             state->error = ETIMEDOUT;
             state->answered = true;
+            state->expect_thaw();
         } else if (text == "expired") {
             state->broken = true;
+            state->expect_thaw();
         } else if (text == "thawed held" || text == "thawed late") {
             state->broken = state->broken || text == "thawed late";
             state->thawed = true;
+            state->expected_by = 0;
         } else if (text == "aborted" || text == "stuck") {
             state->aborted = true;
+            state->expect_thaw();
         }
         state->changed.notify_all();
     }
@@ -513,17 +611,15 @@ void FreezeWatch::listen(std::shared_ptr<State> state) {
         perhaps_frozen = state->asked && !state->thawed;
         if (perhaps_frozen) state->broken = true;
         state->held_until = 0;
+        // The socket closes with the last thread of the watchdog.
+        state->gone = true;
     }
     state->changed.notify_all();
     const auto status = wait_child(state->pid);
-    if (perhaps_frozen && (!status || *status != 0)) {
-        // Killed: its threads have ended with it, so what is frozen now stays so unless it is thawed here.
-        for (size_t i = 0; i < state->fds.size(); ++i) {
-            // EINVAL: it is not frozen.
-            while (!state->targets[i].raw && ::ioctl(state->fds[i].get(), FITHAW, 0) != 0 && errno != EINVAL) {
-                std::this_thread::sleep_for(kThawPause);
-            }
-        }
+    if (perhaps_frozen && (!status || *status != 0)) take_over(state);
+    {
+        std::unique_lock lock(state->mutex);
+        state->changed.wait(lock, [&] { return state->thawing == 0; });
     }
     // A watchdog that ended by itself has removed it. Left behind, the next start would thaw what others may have
     // frozen.
@@ -548,12 +644,16 @@ Result<void> FreezeWatch::freeze(const FreezeLimits& limits) {
     if (state.asked) return fail(Code::kBadState, "this set was frozen already");
     if (state.closed) return fail(Code::kIo, "freeze: the watchdog has ended");
     state.asked = true;
+    state.expected_by = now_ns() + std::chrono::nanoseconds(limits.flush + kWatchdogGrace).count();
+    const uint64_t one = 1;
+    [[maybe_unused]] const ssize_t n = ::write(state.wake.get(), &one, sizeof one);
     send_text(state.socket.get(), text);
     // The watchdog keeps the time; a little more is for its answer.
     state.changed.wait_for(lock, limits.flush + milliseconds(5'000), [&] { return state.answered; });
     if (state.held_until != 0 && !state.broken) return {};
     const int error = state.answered ? state.error : ETIMEDOUT;
     const std::string path = state.failed < state.targets.size() ? state.targets[state.failed].path : std::string();
+    state.expect_thaw();
     lock.unlock();
     // Whatever went in comes out before the caller hears of the failure, unless it hangs in the kernel.
     send_text(state.socket.get(), "thaw");
@@ -578,7 +678,10 @@ Result<void> FreezeWatch::thaw() {
     State& state = *state_;
     std::unique_lock lock(state.mutex);
     if (!state.asked) return fail(Code::kBadState, "this set was not frozen");
-    if (!state.thawed) send_text(state.socket.get(), "thaw");
+    if (!state.thawed) {
+        state.expect_thaw();
+        send_text(state.socket.get(), "thaw");
+    }
     const bool in_time =
         state.changed.wait_for(lock, state.abort_grace + milliseconds(10'000), [&] { return state.thawed; });
     const bool held = state.held_until != 0 && !state.broken;
@@ -593,8 +696,9 @@ pid_t FreezeWatch::pid() const {
 }
 
 FreezeWatch::~FreezeWatch() {
-    send_text(state_->socket.get(), "end");
     std::unique_lock lock(state_->mutex);
+    state_->expect_thaw();
+    send_text(state_->socket.get(), "end");
     // One that hangs in the kernel is left to its listener.
     state_->changed.wait_for(lock, kEndPatience, [&] { return state_->closed; });
 }
@@ -611,17 +715,41 @@ Result<std::vector<std::string>> thaw_leftovers(const std::string& state_dir) {
         }
         // A watchdog that lost its parent is thawing: let it finish.
         const auto deadline = std::chrono::steady_clock::now() + kLeftoverPatience;
-        while (::flock(state.get(), LOCK_EX | LOCK_NB) != 0 && std::chrono::steady_clock::now() < deadline) {
+        bool locked = ::flock(state.get(), LOCK_EX | LOCK_NB) == 0;
+        while (!locked && std::chrono::steady_clock::now() < deadline) {
             std::this_thread::sleep_for(milliseconds(50));
+            locked = ::flock(state.get(), LOCK_EX | LOCK_NB) == 0;
         }
         UMBRA_ASSIGN(const std::string text, read_file(path));
+        // All at once, and not for ever: a thaw needs the array below.
+        struct Progress {
+            std::mutex mutex;
+            std::condition_variable changed;
+            size_t open = 0;
+            std::vector<std::string> thawed;
+        };
+        const auto progress = std::make_shared<Progress>();
         for (const auto& [key, value] : parse_fields(text)) {
             if (key != "path") continue;
-            Fd fd(::open(value.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-            if (!fd) continue;
-            if (::ioctl(fd.get(), FITHAW, 0) == 0) thawed.push_back(value);
+            const auto fd = std::make_shared<Fd>(::open(value.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+            if (!*fd) continue;
+            {
+                const std::lock_guard lock(progress->mutex);
+                ++progress->open;
+            }
+            std::thread([progress, fd, name = value] {
+                const bool done = ::ioctl(fd->get(), FITHAW, 0) == 0;
+                const std::lock_guard lock(progress->mutex);
+                if (done) progress->thawed.push_back(name);
+                --progress->open;
+                progress->changed.notify_all();
+            }).detach();
         }
-        ::unlink(path.c_str());
+        std::unique_lock lock(progress->mutex);
+        const bool all = progress->changed.wait_for(lock, kLeftoverPatience, [&] { return progress->open == 0; });
+        thawed.insert(thawed.end(), progress->thawed.begin(), progress->thawed.end());
+        // What a living watchdog or a hanging thaw still needs stays for the next start.
+        if (locked && all) ::unlink(path.c_str());
     }
     return thawed;
 }

@@ -49,6 +49,7 @@ private:
     struct State;
     explicit FreezeWatch(std::shared_ptr<State> state) : state_(std::move(state)) {}
     static void listen(std::shared_ptr<State> state);
+    static void take_over(const std::shared_ptr<State>& state);
     std::shared_ptr<State> state_;
 };
 

@@ -62,9 +62,12 @@ struct Volume {
     std::string device;          ///< "/dev/loop0", "/dev/loop0p1"
     uint64_t device_number = 0;  ///< dev_t
     uint64_t size_bytes = 0;
-    std::string mount_point;  ///< the first mount of its file system's root in this mount namespace; empty: not mounted
+    std::string mount_point;  ///< the first mount of its file system in this mount namespace; empty: not mounted
     std::vector<std::string> mount_points;  ///< all of them, shadow and exposed ones included
-    bool mounted_read_only = false;
+    /// Mounts of a directory within the file system (bind mounts). They keep it in use like any other.
+    std::vector<std::string> partial_mounts;
+    bool mounted_read_only = false;  ///< the file system is: through none of its mounts is it written
+    bool content_known = true;       ///< false: its array does not answer, so fs_type and fs_uuid may be missing
     std::string fs_type;  ///< "ext4", "xfs", …; a holder's type ("LVM2_member", "linux_raid_member", "crypto_LUKS");
                           ///< empty: nothing recognised
     std::string fs_uuid;
@@ -77,7 +80,7 @@ struct Volume {
     std::vector<LunIdentity> luns;      ///< empty: not on a LUN with page 83 (a local disk)
     std::vector<VolumeExtent> extents;  ///< empty for layered volumes: their map is not looked at
 
-    bool mounted() const { return !mount_points.empty(); }
+    bool mounted() const { return !mount_points.empty() || !partial_mounts.empty(); }
 };
 
 enum class TableKind : uint8_t { kNone, kMbr, kGpt };

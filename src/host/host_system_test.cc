@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/fs.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
@@ -720,6 +721,97 @@ TEST_P(Freezing, ThawsWhenTheWatchdogIsKilled) {
     EXPECT_FALSE(std::filesystem::exists(config_.freeze_dir() + "/" + set_.text() + ".freeze"));
 }
 
+TEST_P(Freezing, AWatchdogThatStandsStillIsReplaced) {
+    Writer writer(mount_);
+    auto watching = watch();
+    ASSERT_OK(watching);
+    FreezeLimits limits;
+    limits.hold = milliseconds(300);
+    ASSERT_OK((*watching)->freeze(limits));
+    ASSERT_EQ(::kill((*watching)->pid(), SIGSTOP), 0);
+    // Nobody else keeps the time now.
+    EXPECT_TRUE(writer.moves());
+    EXPECT_FALSE((*watching)->is_frozen());
+    EXPECT_CODE(Code::kTimedOut, (*watching)->thaw());
+    EXPECT_FALSE(frozen());
+    watching->reset();
+    EXPECT_FALSE(std::filesystem::exists(config_.freeze_dir() + "/" + set_.text() + ".freeze"));
+}
+
+TEST_P(Freezing, ALivingWatchdogKeepsItsStateFile) {
+    auto watching = watch();
+    ASSERT_OK(watching);
+    const std::string file = config_.freeze_dir() + "/" + set_.text() + ".freeze";
+    ASSERT_EQ(::kill((*watching)->pid(), SIGSTOP), 0);
+    ASSERT_OK(thaw_leftovers(config_.freeze_dir()));
+    EXPECT_TRUE(std::filesystem::exists(file)) << "what it freezes later would stay so if both died";
+    ASSERT_EQ(::kill((*watching)->pid(), SIGCONT), 0);
+    watching->reset();
+}
+
+TEST_P(Freezing, AMountedFileSystemIsFrozenHoweverItIsMounted) {
+    const Machine machine(config_.attach_dir());
+    const std::string sub = mount_ + "/sub";
+    const std::string bound = make_dir("bound");
+    ASSERT_EQ(shell("mkdir " + sub + " && mount --bind " + sub + " " + bound + " && umount " + mount_), 0);
+    // Only a directory of it is mounted.
+    auto volume = machine.resolve(lun_.device);
+    ASSERT_OK(volume);
+    EXPECT_TRUE(volume->mounted());
+    EXPECT_TRUE(volume->freezable);
+    EXPECT_THAT(volume->mount_points, ElementsAre());
+    EXPECT_EQ(volume->mount_point, bound);
+    RealExecutor executor;
+    LinuxHost host(executor, config_, *attachments_);
+    ASSERT_OK(executor.run(host.prepare_freeze(set_, {*volume})));
+    ASSERT_OK(executor.run(host.freeze(set_, {})));
+    {
+        Fd fd(::open(bound.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+        EXPECT_EQ(::ioctl(fd.get(), FIFREEZE, 0) == 0 ? 0 : errno, EBUSY) << "it is not frozen";
+    }
+    ASSERT_OK(executor.run(host.thaw(set_)));
+    executor.run(host.end_freeze(set_));
+    // Read-only here, written there.
+    ASSERT_OK(mount_device(lun_.device, GetParam(), mount_, "rw"));
+    ASSERT_EQ(shell("mount -o remount,bind,ro " + bound), 0);
+    volume = machine.resolve(lun_.device);
+    ASSERT_OK(volume);
+    EXPECT_FALSE(volume->mounted_read_only);
+    EXPECT_TRUE(volume->freezable);
+    ASSERT_EQ(shell("umount " + bound), 0);
+    ASSERT_EQ(shell("mount -o remount,ro " + mount_), 0);
+    volume = machine.resolve(lun_.device);
+    ASSERT_OK(volume);
+    EXPECT_TRUE(volume->mounted_read_only);
+    ASSERT_EQ(shell("mount -o remount,rw " + mount_), 0);
+    // Mounted where this process does not look.
+    ASSERT_EQ(shell("umount " + mount_), 0);
+    int ends[2];
+    ASSERT_EQ(::pipe2(ends, O_CLOEXEC), 0);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const bool ok = ::unshare(CLONE_NEWNS) == 0 &&
+                        ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                        ::mount(lun_.device.c_str(), mount_.c_str(), GetParam(), 0, nullptr) == 0;
+        [[maybe_unused]] const ssize_t n = ::write(ends[1], ok ? "y" : "n", 1);
+        ::pause();
+        ::_exit(0);
+    }
+    char answer = 0;
+    ASSERT_EQ(::read(ends[0], &answer, 1), 1);
+    ::close(ends[0]);
+    ::close(ends[1]);
+    volume = machine.resolve(lun_.device);
+    const auto refused = volume ? executor.run(host.prepare_freeze(set_, {*volume})) : Result<void>();
+    executor.run(host.end_freeze(set_));
+    ASSERT_EQ(::kill(child, SIGKILL), 0);
+    static_cast<void>(wait_child(child));
+    ASSERT_EQ(answer, 'y');
+    ASSERT_OK(volume);
+    EXPECT_FALSE(volume->mounted());
+    EXPECT_CODE(Code::kUnsupported, refused);
+}
+
 TEST_P(Freezing, NothingIsLeftToThawOfAFreezeThatWasNeverAsked) {
     {
         auto watching = watch();
@@ -939,6 +1031,48 @@ TEST_F(HostSystem, WhatTheTargetForgetsBeforeAFlushIsWrittenAgain) {
     const auto output = run_program({"getfattr", "--only-values", "-n", "user.umbra.stats", lun->file});
     ASSERT_OK(output);
     EXPECT_THAT(output->text, HasSubstr("unflushed=0 "));
+}
+
+TEST_F(HostSystem, MountOptionsAreKeptOrRefused) {
+    EXPECT_EQ(without_display_options("attr2,inode64,logbufs=8,prjquota"), "prjquota");
+    EXPECT_EQ(without_display_options("errors=remount-ro,stripe=16"), "errors=remount-ro");
+    const auto lun = attach(1);
+    ASSERT_OK(lun);
+    ASSERT_OK(make_file_system(lun->device, "xfs"));
+    const std::string mount = make_dir("mnt");
+    ASSERT_OK(mount_device(lun->device, "xfs", mount, "rw,noatime,attr2,inode64,logbufs=8,wsync"));
+    EXPECT_EQ(shell("grep ' " + mount + " ' /proc/self/mountinfo | grep -q wsync"), 0);
+    ASSERT_OK(unmount(mount));
+    EXPECT_CODE(Code::kInvalidArgument, mount_device(lun->device, "xfs", mount, "rw,wsync,no_such_option"));
+    EXPECT_EQ(shell("grep -q ' " + mount + " ' /proc/self/mountinfo"), 1);
+}
+
+TEST_F(HostSystem, AnArrayThatIsAwayStopsNoWorkOnOthers) {
+    const auto lun = attach(1);
+    ASSERT_OK(lun);
+    const Machine machine(config_.attach_dir());
+    target_->stop_process();
+    std::thread reader([&] {
+        Fd fd(::open(lun->device.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
+        base::Buffer buffer(4096);
+        EXPECT_EQ(::pread(fd.get(), buffer.data(), buffer.size(), 1 << 20), 4096);
+    });
+    EXPECT_TRUE(eventually([&] { return counter(*lun, "oldest_ms") > 5000; }));
+    const auto all = machine.volumes();
+    const auto disks = machine.disks();
+    const auto itself = machine.resolve(lun->device);
+    const auto found = machine.find_lun(luns_[0]);
+    const auto attached = attachments_->find(luns_[0]);
+    target_->continue_process();
+    reader.join();
+    ASSERT_OK(all);
+    ASSERT_OK(disks);
+    EXPECT_CODE(Code::kUnavailable, itself);
+    ASSERT_OK(found);
+    EXPECT_FALSE(found->has_value());
+    ASSERT_OK(attached);
+    EXPECT_TRUE(attached->has_value());
+    EXPECT_TRUE(eventually([&] { return machine.resolve(lun->device).has_value(); }));
 }
 
 TEST_F(HostSystem, MoreThanIsKeptIsFlushedInBetween) {

@@ -163,8 +163,9 @@ std::shared_ptr<FreezeWatch> LinuxHost::watch(const base::Guid& set) const {
 std::set<uint64_t> LinuxHost::own_devices() const {
     std::set<uint64_t> own;
     std::vector<std::string> paths = config_.own_paths;
-    paths.insert(paths.end(), {config_.run_dir, config_.freeze_dir(), config_.attach_dir(), config_.initiator_program,
-                               config_.freezer_program, "/proc/self/exe", "/proc/self/cwd"});
+    paths.insert(paths.end(), {config_.run_dir, config_.freeze_dir(), config_.attach_dir(), config_.state_dir,
+                               config_.initiator_program, config_.freezer_program, "/proc/self/exe", "/proc/self/cwd",
+                               "/proc/self/fd/1", "/proc/self/fd/2"});
     for (const std::string& path : paths) {
         struct stat status{};
         if (::stat(path.c_str(), &status) == 0) own.insert(status.st_dev);
@@ -187,6 +188,12 @@ Result<void> LinuxHost::start_watch(const base::Guid& set, const std::vector<Vol
         target.abort_path = abort_path(attachments_, volume);
         target.device = volume.device_number;
         if (!volume.mounted() || volume.mounted_read_only) {
+            // Mounted where we do not see it, in a container for example, it would be copied torn.
+            if (!volume.mounted() && !check_unused(volume.device)) {
+                return fail(Code::kUnsupported, volume.device +
+                                                    " is in use, but not mounted in this mount namespace: " +
+                                                    "what uses it cannot be frozen");
+            }
             target.raw = true;
             target.claim = !volume.mounted();
             target.path = volume.device;

@@ -28,6 +28,7 @@ using base::Result;
 namespace {
 
 constexpr int kMaxLayers = 16;
+constexpr uint64_t kStalledMs = 5000;  // without an answer to a request
 
 std::string first_line(const Result<std::string>& text) {
     if (!text) return {};
@@ -120,6 +121,10 @@ bool MountEntry::read_only() const {
     return has_option(options, "ro") || has_option(super_options, "ro");
 }
 
+bool MountEntry::file_system_read_only() const {
+    return has_option(super_options, "ro");
+}
+
 std::string unescape_mount(std::string_view text) {
     std::string out;
     for (size_t i = 0; i < text.size(); ++i) {
@@ -195,6 +200,16 @@ std::optional<LunFileInfo> read_lun_file(const std::string& file) {
     std::from_chars(size.data(), size.data() + size.size(), out.size_bytes);
     const std::string block = xattr(file, "user.umbra.block_bytes").value_or("");
     std::from_chars(block.data(), block.data() + block.size(), out.block_bytes);
+    const std::string stats = ' ' + xattr(file, "user.umbra.stats").value_or("");
+    const auto counter = [&](std::string_view name) {
+        const size_t at = stats.find(name);
+        uint64_t value = 0;
+        if (at != std::string::npos) {
+            std::from_chars(stats.data() + at + name.size(), stats.data() + stats.size(), value);
+        }
+        return value;
+    };
+    out.responds = counter(" lost=") != 0 || (counter(" connected=") != 0 && counter(" oldest_ms=") < kStalledMs);
     return out;
 }
 
@@ -241,7 +256,7 @@ std::optional<Machine::Lun> Machine::lun_of(const std::string& name) const {
         if (!is_loop_over(name, file)) return std::nullopt;
         auto info = read_lun_file(file);
         if (!info) return std::nullopt;
-        return Lun{std::move(info->identity), std::move(info->url), true};
+        return Lun{std::move(info->identity), std::move(info->url), true, info->responds};
     }
     if (name.starts_with("dm-")) {
         // A multipath map is the LUN that all its paths agree on.
@@ -298,12 +313,14 @@ Result<Volume> Machine::volume_of(const std::string& name, const std::vector<Mou
     leaves(name, under, 0);
     out.layered = under.empty() || under.front() != disk;
     bool all_luns = !under.empty();
+    bool responds = true;
     for (const std::string& leaf : under) {
         auto lun = lun_of(leaf);
         if (!lun) {
             all_luns = false;
             continue;
         }
+        responds = responds && lun->responds;
         out.luns.push_back(std::move(lun->identity));
     }
     // Partly on local disks: no array can copy it.
@@ -314,17 +331,21 @@ Result<Volume> Machine::volume_of(const std::string& name, const std::vector<Mou
         out.extents.push_back({0, 0, start, out.size_bytes});
     }
     for (const MountEntry& mount : mounts) {
-        if (mount.device != out.device_number || mount.root != "/") continue;
-        out.mount_points.push_back(mount.mount_point);
+        if (mount.device != out.device_number) continue;
+        (mount.root == "/" ? out.mount_points : out.partial_mounts).push_back(mount.mount_point);
         out.fs_type = mount.fs_type;
-        if (out.mount_points.size() == 1) out.mounted_read_only = mount.read_only();
+        // Of the file system, which all its mounts share: one that is bound read-only elsewhere is written all the
+        // same.
+        out.mounted_read_only = mount.file_system_read_only();
     }
     if (out.mounted()) {
-        out.mount_point = out.mount_points.front();
+        // A file system freezes through any directory of it.
+        out.mount_point = out.mount_points.empty() ? out.partial_mounts.front() : out.mount_points.front();
         out.freezable = freezes(out.fs_type) && !out.mounted_read_only;
     }
     // Only LUNs are read: a stranger's device may hang for as long as it likes.
-    if (!out.luns.empty()) {
+    out.content_known = responds;
+    if (!out.luns.empty() && responds) {
         if (const auto content = probe_content(out.device)) {
             if (!out.mounted()) out.fs_type = content->type;
             out.fs_uuid = content->uuid;
@@ -350,6 +371,7 @@ Disk Machine::disk_of(const std::string& name, const Lun& lun) const {
     out.user_space = lun.user_space;
     out.path = lun.path;
     out.lun = lun.identity;
+    if (!lun.responds) return out;
     if (auto signature = read_disk_signature(out.device)) out.signature = std::move(*signature);
     return out;
 }
@@ -362,10 +384,16 @@ Result<std::vector<Disk>> Machine::disks() const {
 
 Result<std::optional<Disk>> Machine::find_lun(const LunIdentity& wanted) const {
     for (const auto& [name, lun] : lun_disks()) {
-        if (same_lun(lun.identity, wanted)) return disk_of(name, lun);
+        if (lun.responds && same_lun(lun.identity, wanted)) return disk_of(name, lun);
     }
     return std::nullopt;
 }
+
+namespace {
+std::unexpected<base::Error> unanswered(const Volume& volume) {
+    return fail(Code::kUnavailable, volume.device + ": the array of this LUN does not answer");
+}
+}  // namespace
 
 Result<std::vector<Volume>> Machine::volumes() const {
     UMBRA_ASSIGN(const std::vector<MountEntry> mounts, read_mounts());
@@ -396,7 +424,10 @@ Result<std::vector<Volume>> Machine::volumes_on(const std::string& disk) const {
             lun_of(other))
             continue;
         if (!is_partition(other) && !kernel_disk_is_plain(other)) continue;
-        if (auto volume = volume_of(other, mounts)) out.push_back(std::move(*volume));
+        auto volume = volume_of(other, mounts);
+        if (!volume) continue;
+        if (!volume->content_known) return unanswered(*volume);
+        out.push_back(std::move(*volume));
     }
     return out;
 }
@@ -408,7 +439,9 @@ Result<Volume> Machine::resolve(std::string_view text) const {
     if (const auto guid = parse_volume_name(name)) {
         UMBRA_ASSIGN(const std::vector<Volume> all, volumes());
         for (const Volume& volume : all) {
-            if (parse_volume_name(volume.name) == guid) return volume;
+            if (parse_volume_name(volume.name) != guid) continue;
+            if (!volume.content_known) return unanswered(volume);
+            return volume;
         }
         return fail(Code::kNotFound, "no volume " + name + " on this host");
     }
@@ -434,7 +467,9 @@ Result<Volume> Machine::resolve(std::string_view text) const {
         return fail(Code::kNotFound, name + " is not on a block device");
     }
     const std::string path(link);
-    return volume_of(path.substr(path.rfind('/') + 1), mounts);
+    auto volume = volume_of(path.substr(path.rfind('/') + 1), mounts);
+    if (volume && !volume->content_known) return unanswered(*volume);
+    return volume;
 }
 
 }  // namespace umbra::host

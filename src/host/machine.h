@@ -20,7 +20,9 @@ struct MountEntry {
     std::string fs_type;
     std::string source;
     std::string super_options;
-    bool read_only() const;
+    bool read_only() const;  ///< of the mount or of the file system
+    /// Nobody can write to the file system, through whichever mount.
+    bool file_system_read_only() const;
 };
 /// This process's mount namespace, in mount order.
 base::Result<std::vector<MountEntry>> read_mounts();
@@ -33,11 +35,13 @@ public:
     /// `attach_dir`: where the files of this host's own initiator are; loop devices over others' files are not LUNs.
     explicit Machine(std::string attach_dir) : attach_dir_(std::move(attach_dir)) {}
 
+    // Lists leave out what only the content of a LUN tells when its array does not answer, so that one array does not
+    // stop the work on others. Asked for such a LUN itself, they are kUnavailable.
     base::Result<std::vector<Disk>> disks() const;  ///< LUNs only; signatures read
     base::Result<std::vector<Volume>> volumes() const;
     base::Result<std::vector<Volume>> volumes_on(const std::string& disk) const;
     base::Result<Volume> resolve(std::string_view name) const;
-    /// The disk of a LUN, by key or by a common identifier.
+    /// The disk of a LUN, by key or by a common identifier; nullopt also while its array does not answer.
     base::Result<std::optional<Disk>> find_lun(const LunIdentity& lun) const;
 
 private:
@@ -45,6 +49,7 @@ private:
         LunIdentity identity;
         std::string path;
         bool user_space = false;
+        bool responds = true;
     };
     std::optional<Lun> lun_of(const std::string& disk_name) const;
     std::vector<std::pair<std::string, Lun>> lun_disks() const;
@@ -64,6 +69,8 @@ struct LunFileInfo {
     bool read_only = false;
     uint64_t size_bytes = 0;
     uint32_t block_bytes = 512;
+    /// A read would end soon, if only with an error. False: the array is away, or has not answered for a while.
+    bool responds = true;
 };
 std::optional<LunFileInfo> read_lun_file(const std::string& file);
 

@@ -195,17 +195,23 @@ Result<AttachedLun> Management::attach(const AttachWish& wish) {
     const auto same =
         std::find_if(before.begin(), before.end(), [&](const Attachment& a) { return !a.dead && a.lun.key() == key; });
     const bool was_attached = same != before.end();
-    Fields notes = was_attached ? same->notes : Fields{};
+    Fields notes = was_attached ? same->notes : attachments_.notes(key);
     std::string masked = field(notes, "mask");
     bool mask_added = false;
+    // An earlier attach ended between presenting the LUN and writing that down: the mask that names us is ours.
+    const bool mask_intended = !was_attached && field(notes, "mask_intended") == "1" &&
+                               std::any_of(lun.masks.begin(), lun.masks.end(),
+                                           [&](const auto& m) { return m.initiator == config_.initiator_iqn; });
     if (std::none_of(lun.masks.begin(), lun.masks.end(),
                      [&](const auto& m) { return covers(m, config_.initiator_iqn); })) {
         array::MaskChange change;
         change.lun = array::LunRef::naa(lun.naa);
         change.initiator = config_.initiator_iqn;
+        UMBRA_TRY(attachments_.note(key, {{"name", lun.name}, {"naa", lun.naa}, {"mask_intended", "1"}}));
         UMBRA_ASSIGN(lun, client->add_mask(change));
         mask_added = true;
     }
+    mask_added = mask_added || mask_intended;
     std::string target;
     const auto undo = [&](base::Error error) -> Result<AttachedLun> {
         if (!was_attached) {
@@ -217,7 +223,11 @@ Result<AttachedLun> Management::attach(const AttachWish& wish) {
         }
         if (mask_added) {
             const std::string left = withdraw(lun.naa, target);
-            if (!left.empty()) error.message += "; " + left;
+            if (left.empty()) {
+                attachments_.forget_notes(key);
+            } else {
+                error.message += "; " + left;
+            }
         }
         return std::unexpected(std::move(error));
     };

@@ -70,6 +70,22 @@ Result<bool> is_zero_range(int fd, uint64_t from, uint64_t to, const std::string
 
 }  // namespace
 
+std::string without_display_options(std::string_view data) {
+    constexpr std::string_view kNames[] = {"attr2",   "noattr2", "inode32",   "inode64", "ikeep",
+                                           "noikeep", "largeio", "nolargeio", "logbufs", "logbsize",
+                                           "sunit",   "swidth",  "stripe",    "noquota"};
+    std::string kept;
+    while (!data.empty()) {
+        const size_t end = std::min(data.find(','), data.size());
+        const std::string_view word = data.substr(0, end);
+        data.remove_prefix(std::min(end + 1, data.size()));
+        const std::string_view name = word.substr(0, word.find('='));
+        if (std::find(std::begin(kNames), std::end(kNames), name) != std::end(kNames)) continue;
+        kept += (kept.empty() ? "" : ",") + std::string(word);
+    }
+    return kept;
+}
+
 Result<void> mount_untouched(const std::string& device, const std::string& fs_type, const std::string& mount_point) {
     constexpr unsigned long kFlags = MS_RDONLY | MS_NOSUID | MS_NODEV;
     if (fs_type == "ext4" || fs_type == "ext3") return mount_call(device, mount_point, "ext4", kFlags, "noload");
@@ -116,11 +132,16 @@ Result<void> mount_device(const std::string& device, const std::string& fs_type,
             data += (data.empty() ? "" : ",") + std::string(word);
     }
     const auto mounted = mount_call(device, mount_point, fs_type, flags, data);
-    // What a file system shows of itself is not always what it takes back.
-    if (!mounted && mounted.error().code == Code::kInvalidArgument && !data.empty()) {
-        return mount_call(device, mount_point, fs_type, flags, "");
+    if (mounted || mounted.error().code != Code::kInvalidArgument || data.empty()) return mounted;
+    // What a file system shows of itself is not always what it takes back. What changes nothing but speed may go;
+    // without the others it would be another file system than before.
+    const std::string kept = without_display_options(data);
+    if (kept != data) {
+        auto again = mount_call(device, mount_point, fs_type, flags, kept);
+        if (again || again.error().code != Code::kInvalidArgument) return again;
     }
-    return mounted;
+    return fail(Code::kInvalidArgument,
+                mounted.error().message + ": not with the options that it had before (" + data + ")");
 }
 
 Result<void> unmount(const std::string& mount_point) {

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/guid.h"
@@ -16,9 +17,12 @@ namespace umbra::host {
 /// file system of which this is known.
 base::Result<void> mount_untouched(const std::string& device, const std::string& fs_type,
                                    const std::string& mount_point);
-/// `options`: words as in mountinfo ("rw,noatime,discard"), flags and the file system's own mixed.
+/// `options`: words as in mountinfo ("rw,noatime,discard"), flags and the file system's own mixed. When it does not
+/// take them, it is mounted without those that change nothing but speed, or not at all (kInvalidArgument).
 base::Result<void> mount_device(const std::string& device, const std::string& fs_type, const std::string& mount_point,
                                 const std::string& options);
+/// Without those that change nothing but speed or say what is so anyway, for example "attr2", "logbufs=8".
+std::string without_display_options(std::string_view data);
 /// kBusy while in use. Success when nothing is mounted there.
 base::Result<void> unmount(const std::string& mount_point);
 /// Creates a file system on a blank device. kBadState when it holds anything (see is_blank).
