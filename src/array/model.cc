@@ -257,6 +257,12 @@ Result<void> ArrayModel::check_open() const {
     return {};
 }
 
+Result<void> ArrayModel::check_wanted(const Wanted& wanted) {
+    if (!wanted || wanted()) return {};
+    return fail(Code::kTimedOut,
+                "whoever asked for the change waited no longer when its turn came: nothing was changed");
+}
+
 Result<void> ArrayModel::check_free(const std::string& name) const {
     if (names_.contains(name)) return fail(Code::kAlreadyExists, fmt::format("{} exists", name));
     if (reserved_names_.contains(name)) {
@@ -694,9 +700,11 @@ std::string ArrayModel::chosen_copy_name(const std::string& source, const std::s
     }
 }
 
-Task<Result<std::vector<LunView>>> ArrayModel::create_snapshots(std::vector<SnapshotItem> items, LunKind kind) {
+Task<Result<std::vector<LunView>>> ArrayModel::create_snapshots(std::vector<SnapshotItem> items, LunKind kind,
+                                                                Wanted wanted) {
     auto guard = co_await changes_.lock();
     UMBRA_CO_TRY(check_open());
+    UMBRA_CO_TRY(check_wanted(wanted));
     if (kind != LunKind::kSnapshot && kind != LunKind::kShadowCopy) {
         co_return fail(Code::kInvalidArgument, "what is made is a snapshot or a shadow copy");
     }

@@ -73,14 +73,15 @@ public:
     base::Result<TaskView> get_task(uint64_t id) const;
     std::vector<EventView> list_events(uint64_t after_sequence, size_t limit) const;
 
-    // Changes.
+    // Changes. One at a time, in the order in which they were asked for.
     env::Task<base::Result<LunView>> create_lun(CreateLun request);
     env::Task<base::Result<void>> delete_lun(LunRef ref, bool force);
     env::Task<base::Result<LunView>> resize_lun(LunRef ref, uint64_t size_bytes, bool force);
     env::Task<base::Result<LunView>> rename_lun(LunRef ref, std::string name);
     env::Task<base::Result<LunView>> update_lun(LunRef ref, UpdateLun update);
-    env::Task<base::Result<std::vector<LunView>>> create_snapshots(std::vector<SnapshotItem> items, LunKind kind);
-    env::Task<base::Result<TaskView>> resync_lun(ResyncLun request);
+    env::Task<base::Result<std::vector<LunView>>> create_snapshots(std::vector<SnapshotItem> items, LunKind kind,
+                                                                   Wanted wanted = {});
+    env::Task<base::Result<TaskView>> resync_lun(ResyncLun request, Wanted wanted = {});
     env::Task<base::Result<TaskView>> recover_lun(LunRef ref);
     env::Task<base::Result<LunView>> add_mask(MaskChange change);
     env::Task<base::Result<LunView>> remove_mask(MaskChange change);
@@ -132,6 +133,7 @@ private:
     };
     struct TaskEntry {
         TaskRecord record;
+        base::Guid source;  // of a resync, while it runs
         lun::Progress progress;
         env::Instant started;
         bool cancel_asked = false;
@@ -147,6 +149,7 @@ private:
     std::string full_name(const LunRecord& record) const;
     std::string name_of(const base::Guid& id) const;
     base::Result<void> check_open() const;
+    static base::Result<void> check_wanted(const Wanted& wanted);
     base::Result<void> check_free(const std::string& name) const;
     base::Result<void> check_unused(const Lun& lun) const;
     base::Result<void> check_unseen(const Lun& lun, const char* what) const;

@@ -24,6 +24,12 @@ TaskView ArrayModel::view(const TaskEntry& task) const {
     view.id = record.id;
     view.kind = record.kind;
     view.object = record.object;
+    const auto naa_of = [this](const Guid& id) {
+        const auto found = luns_.find(id);
+        return found == luns_.end() ? std::string() : base::to_hex(found->second.record.naa);
+    };
+    view.object_naa = naa_of(record.lun);
+    if (record.state == TaskState::kRunning) view.source_naa = naa_of(task.source);
     view.state = record.state;
     view.error_code = record.error_code;
     view.error = record.error;
@@ -171,9 +177,10 @@ Task<void> ArrayModel::end_task(TaskEntry* task, Result<void> outcome) {
 
 // Resync.
 
-Task<Result<TaskView>> ArrayModel::resync_lun(ResyncLun request) {
+Task<Result<TaskView>> ArrayModel::resync_lun(ResyncLun request, Wanted wanted) {
     auto guard = co_await changes_.lock();
     UMBRA_CO_TRY(check_open());
+    UMBRA_CO_TRY(check_wanted(wanted));
     UMBRA_CO_ASSIGN(Lun * destination, find(request.destination));
     UMBRA_CO_ASSIGN(Lun * source, find(request.source));
     const std::string name = full_name(destination->record);
@@ -210,6 +217,7 @@ Task<Result<TaskView>> ArrayModel::resync_lun(ResyncLun request) {
     }
     TaskEntry* task = *begun;
     const uint64_t id = task->record.id;
+    task->source = source->record.id;
     destination->changing_task = id;
     source->using_tasks.insert(id);
     reserved_names_.insert(name + "@" + keep_name);

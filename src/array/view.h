@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -121,8 +122,10 @@ enum class TaskState : uint8_t { kRunning = 1, kDone = 2, kFailed = 3, kCancelle
 
 struct TaskView {
     uint64_t id = 0;
-    std::string kind;    ///< "resync", "recover", "scrub"
-    std::string object;  ///< LUN name at the start; empty for the whole array
+    std::string kind;        ///< "resync", "recover", "scrub"
+    std::string object;      ///< LUN name at the start; empty for the whole array
+    std::string object_naa;  ///< of a LUN that still exists
+    std::string source_naa;  ///< of a running resync: the LUN that is copied from
     TaskState state = TaskState::kRunning;
     uint32_t percent = 0;  ///< 100 only when done
     uint64_t done_bytes = 0;
@@ -188,6 +191,9 @@ struct ResyncLun {
     bool force = false;     ///< also while initiators are logged in that see the destination
     std::string keep_name;  ///< of the snapshot that keeps the head before; empty: "before-resync-N"
 };
+
+/// Asked when a change's turn has come: false when whoever asked for it waits no longer. Empty: always wanted.
+using Wanted = std::function<bool()>;
 
 struct MaskChange {
     LunRef lun;

@@ -208,6 +208,8 @@ void to_proto(const array::TaskView& from, pb::Task* to) {
     to->set_id(from.id);
     to->set_kind(from.kind);
     to->set_object(from.object);
+    to->set_object_naa(from.object_naa);
+    to->set_source_naa(from.source_naa);
     to->set_state(to_string(from.state));
     to->set_percent(from.percent);
     to->set_done_bytes(from.done_bytes);
@@ -226,6 +228,8 @@ array::TaskView from_proto(const pb::Task& from) {
     to.id = from.id();
     to.kind = from.kind();
     to.object = from.object();
+    to.object_naa = from.object_naa();
+    to.source_naa = from.source_naa();
     to.state = array::TaskState::kFailed;
     for (const auto state : {array::TaskState::kRunning, array::TaskState::kDone, array::TaskState::kCancelled}) {
         if (from.state() == to_string(state)) to.state = state;

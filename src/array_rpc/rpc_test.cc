@@ -189,6 +189,44 @@ TEST_F(RpcTest, AWaiterMayLeaveAndTheTaskGoesOn) {
     EXPECT_EQ(client_->wait_task(task->id)->state, array::TaskState::kDone);
 }
 
+TEST_F(RpcTest, AChangeIsNotMadeAfterItsCallerStoppedWaiting) {
+    create("db");
+    ASSERT_TRUE(client_->create_snapshots({{LunRef::name("db"), "s", {}, 0, false}}, array::LunKind::kSnapshot));
+    server_.hold("create");
+    std::thread first([&] { EXPECT_TRUE(connect()->create_lun({"slow", 256 * kMiB, "parity", 0})); });
+    // Only when the first change is under way do the others wait behind it.
+    while (!server_.holding()) std::this_thread::yield();
+    ClientOptions hasty;
+    hasty.address = server_.address();
+    hasty.call_timeout = std::chrono::milliseconds(100);
+    auto client = ArrayClient::make(hasty);
+    ASSERT_TRUE(client);
+    const auto late =
+        (*client)->create_snapshots({{LunRef::name("db"), "late", {}, 0, false}}, array::LunKind::kShadowCopy);
+    ASSERT_FALSE(late);
+    EXPECT_EQ(late.error().code, Code::kTimedOut);
+    const auto resync = (*client)->resync_lun({LunRef::name("db"), LunRef::name("db@s"), true, ""});
+    ASSERT_FALSE(resync);
+    EXPECT_EQ(resync.error().code, Code::kTimedOut);
+    server_.release();
+    first.join();
+    EXPECT_EQ(client_->update_lun(LunRef::naa(std::string(32, '0')), {}).error().code, Code::kNotFound);
+    EXPECT_EQ(client_->get_lun(LunRef::name("late")).error().code, Code::kNotFound);
+    EXPECT_TRUE(client_->tasks()->empty());
+}
+
+TEST_F(RpcTest, ARunningResyncNamesItsLuns) {
+    create("db");
+    ASSERT_TRUE(client_->create_snapshots({{LunRef::name("db"), "s", {}, 0, false}}, array::LunKind::kSnapshot));
+    server_.hold("resync");
+    const auto task = client_->resync_lun({LunRef::name("db"), LunRef::name("db@s"), false, ""});
+    ASSERT_TRUE(task);
+    EXPECT_EQ(task->object_naa, client_->get_lun(LunRef::name("db"))->naa);
+    EXPECT_EQ(task->source_naa, client_->get_lun(LunRef::name("db@s"))->naa);
+    server_.release();
+    EXPECT_EQ(client_->wait_task(task->id)->source_naa, "") << "only while it runs";
+}
+
 TEST_F(RpcTest, AFailedDriveAndItsRecovery) {
     create("db");
     EXPECT_EQ(client_->fail_drive("d1")->state, "failed");

@@ -152,7 +152,7 @@ public:
         UMBRA_CO_ASSIGN(array::UpdateLun update, from_proto(request));
         co_return lun_reply(co_await model_.update_lun(std::move(ref), std::move(update)));
     }
-    Task<Result<pb::ListLunsReply>> create_snapshots(pb::CreateSnapshotsRequest request) {
+    Task<Result<pb::ListLunsReply>> create_snapshots(pb::CreateSnapshotsRequest request, array::Wanted wanted) {
         UMBRA_CO_ASSIGN(const array::LunKind kind, from_proto(request.kind()));
         std::vector<array::SnapshotItem> items;
         for (const auto& item : request.items()) {
@@ -160,16 +160,16 @@ public:
             items.push_back(std::move(wanted));
         }
         UMBRA_CO_ASSIGN(const std::vector<array::LunView> made,
-                        co_await model_.create_snapshots(std::move(items), kind));
+                        co_await model_.create_snapshots(std::move(items), kind, std::move(wanted)));
         co_return luns_reply(made);
     }
-    Task<Result<pb::Task>> resync_lun(pb::ResyncLunRequest request) {
+    Task<Result<pb::Task>> resync_lun(pb::ResyncLunRequest request, array::Wanted wanted) {
         array::ResyncLun resync;
         UMBRA_CO_ASSIGN(resync.destination, from_proto(request.destination()));
         UMBRA_CO_ASSIGN(resync.source, from_proto(request.source()));
         resync.force = request.force();
         resync.keep_name = request.keep_name();
-        co_return task_reply(co_await model_.resync_lun(std::move(resync)));
+        co_return task_reply(co_await model_.resync_lun(std::move(resync), std::move(wanted)));
     }
     Task<Result<pb::Task>> recover_lun(pb::RecoverLunRequest request) {
         UMBRA_CO_ASSIGN(array::LunRef ref, from_proto(request.lun()));
@@ -380,15 +380,30 @@ private:
     template <class Request, class Reply>
     Reactor* run(Context* context, const Request* request, Reply* reply,
                  Task<Result<Reply>> (Calls::*method)(Request)) {
+        return enter(context, reply, [this, request, method] { return (calls_.*method)(*request); });
+    }
+    /// For changes that must not happen after their caller has stopped waiting: it takes their absence for granted.
+    template <class Request, class Reply>
+    Reactor* run(Context* context, const Request* request, Reply* reply,
+                 Task<Result<Reply>> (Calls::*method)(Request, array::Wanted)) {
+        return enter(context, reply, [this, context, request, method] {
+            return (calls_.*method)(*request, [context] {
+                return !context->IsCancelled() && std::chrono::system_clock::now() < context->deadline();
+            });
+        });
+    }
+
+    /// `start` makes the call on the executor. What the context, the request and the reply point to lives until
+    /// Finish().
+    template <class Reply, class Start>
+    Reactor* enter(Context* context, Reply* reply, Start start) {
         Reactor* reactor = context->DefaultReactor();
         if (!calls_in_flight_.enter()) {
             reactor->Finish(refuse(context, {Code::kBusy, "too many calls wait for the array: try again"}));
             return reactor;
         }
-        // `request` and `reply` live until Finish().
-        calls_.executor().post([this, context, request, reply, reactor, method] {
-            env::spawn_detached(answer(context, reply, reactor, (calls_.*method)(*request)));
-        });
+        calls_.executor().post(
+            [this, context, reply, reactor, start] { env::spawn_detached(answer(context, reply, reactor, start())); });
         return reactor;
     }
 

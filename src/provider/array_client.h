@@ -97,7 +97,9 @@ struct TaskRecord {
     uint64_t id = 0;
     std::string kind;
     std::string object;
-    std::string state;  ///< "running", "done", "failed", "cancelled"
+    std::string object_naa;  ///< of a LUN that still exists
+    std::string source_naa;  ///< of a running resync
+    std::string state;       ///< "running", "done", "failed", "cancelled"
     uint32_t percent = 0;
     uint64_t done_bytes = 0;
     uint64_t total_bytes = 0;
@@ -160,6 +162,10 @@ public:
     virtual Result<std::vector<SessionRecord>> sessions() = 0;
     virtual Result<std::vector<DriveRecord>> drives() = 0;
 
+    /// After a change whose answer was lost: when this has succeeded, that change has happened or never will.
+    virtual Result<void> settle() = 0;
+
+    virtual Result<std::vector<TaskRecord>> list_tasks() = 0;
     virtual Result<TaskRecord> get_task(uint64_t id) = 0;
     /// Returns when the task has ended, or with its record as it is after `timeout`.
     virtual Result<TaskRecord> wait_task(uint64_t id, Timeout timeout) = 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "base/guid.h"
 #include "provider/text.h"
@@ -204,6 +205,7 @@ Result<LunRecord> FakeArray::update_lun(const std::string& naa, const LunUpdate&
 
 Result<std::vector<LunRecord>> FakeArray::create_shadow_copies(const std::vector<ShadowRequest>& requests, Timeout) {
     auto fault = strike("create_shadow_copies");
+    if (fault && fault->late) queued_ = requests;
     if (fault && !fault->done_all_the_same) return fail(fault->code, "create_shadow_copies fails as ordered");
     calls.push_back("create_shadow_copies " + std::to_string(requests.size()));
     for (const ShadowRequest& request : requests) {
@@ -225,22 +227,46 @@ Result<std::vector<LunRecord>> FakeArray::create_shadow_copies(const std::vector
     return made;
 }
 
-Result<TaskRecord> FakeArray::start(const std::string& kind, const std::string& object) {
+Result<void> FakeArray::settle() {
+    if (auto fault = strike("settle")) return fail(fault->code, "settle fails as ordered");
+    if (queued_.empty()) return {};
+    std::vector<ShadowRequest> requests = std::exchange(queued_, {});
+    faults.erase("create_shadow_copies");
+    UMBRA_TRY(create_shadow_copies(requests, {}));
+    return {};
+}
+
+Result<std::vector<TaskRecord>> FakeArray::list_tasks() {
+    if (auto fault = strike("list_tasks")) return fail(fault->code, "list_tasks fails as ordered");
+    std::vector<TaskRecord> all;
+    for (const auto& [id, task] : tasks) all.push_back(task);
+    return all;
+}
+
+Result<TaskRecord> FakeArray::start(const std::string& kind, const LunRecord& lun, const std::string& source) {
     TaskRecord task = next_task;
     task.id = next_++;
     task.kind = kind;
-    task.object = object;
+    task.object = lun.name;
+    task.object_naa = lun.naa;
+    if (!task.ended()) task.source_naa = source;
     tasks[task.id] = task;
     return task;
 }
 
 Result<TaskRecord> FakeArray::resync(const std::string& destination_naa, const std::string& source_naa, bool force) {
-    if (auto fault = strike("resync")) return fail(fault->code, "resync fails as ordered");
+    auto fault = strike("resync");
+    if (fault && !fault->done_all_the_same) return fail(fault->code, "resync fails as ordered");
     UMBRA_ASSIGN(LunRecord * destination, known(destination_naa));
     UMBRA_ASSIGN(LunRecord * source, known(source_naa));
+    for (const auto& [id, task] : tasks) {
+        if (!task.ended() && task.object_naa == destination_naa) return fail(Code::kBusy, "a task changes it");
+    }
     calls.push_back("resync " + destination->name + " from " + source->name + (force ? " by force" : ""));
     destination->size_bytes = source->size_bytes;
-    return start("resync", destination->name);
+    UMBRA_ASSIGN(TaskRecord task, start("resync", *destination, source_naa));
+    if (fault) return fail(fault->code, "the answer to resync is lost");
+    return task;
 }
 
 Result<TaskRecord> FakeArray::recover(const std::string& naa) {
@@ -248,7 +274,7 @@ Result<TaskRecord> FakeArray::recover(const std::string& naa) {
     UMBRA_ASSIGN(LunRecord * lun, known(naa));
     if (lun->type == "simple") return fail(Code::kInvalidArgument, "a simple LUN has no redundancy");
     calls.push_back("recover " + lun->name);
-    return start("recover", lun->name);
+    return start("recover", *lun);
 }
 
 Result<void> FakeArray::add_mask(const std::string& naa, const std::string& initiator) {
@@ -302,6 +328,7 @@ Result<TaskRecord> FakeArray::cancel_task(uint64_t id) {
     if (auto fault = strike("cancel_task")) return fail(fault->code, "cancel_task fails as ordered");
     auto found = tasks.find(id);
     if (found == tasks.end()) return fail(Code::kNotFound, "no such task");
+    if (found->second.ended()) return fail(Code::kBadState, "the task has ended");
     calls.push_back("cancel_task");
     found->second.state = "cancelled";
     return found->second;

@@ -23,6 +23,7 @@ public:
         base::Code code;
         bool done_all_the_same = false;  ///< the change happens, the answer is lost
         int after = 0;                   ///< so many calls pass before
+        bool late = false;               ///< the answer is lost, and the change happens before settle() returns
     };
     std::map<std::string, Fault> faults;    ///< by method; applies until removed
     std::vector<std::string> calls;         ///< methods that change something, in order
@@ -64,6 +65,8 @@ public:
                              bool force) override;
     Result<std::vector<SessionRecord>> sessions() override;
     Result<std::vector<DriveRecord>> drives() override;
+    Result<void> settle() override;
+    Result<std::vector<TaskRecord>> list_tasks() override;
     Result<TaskRecord> get_task(uint64_t id) override;
     Result<TaskRecord> wait_task(uint64_t id, Timeout timeout) override;
     Result<TaskRecord> cancel_task(uint64_t id) override;
@@ -76,7 +79,8 @@ private:
     /// The fault ordered for `method`, if it strikes now.
     std::optional<Fault> strike(const std::string& method);
     Result<LunRecord*> known(const std::string& naa);
-    Result<TaskRecord> start(const std::string& kind, const std::string& object);
+    Result<TaskRecord> start(const std::string& kind, const LunRecord& lun, const std::string& source = {});
+    std::vector<ShadowRequest> queued_;  // of a call whose caller is gone
 
     const std::string address_;
     uint64_t next_ = 1;

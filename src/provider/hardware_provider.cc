@@ -259,6 +259,10 @@ bool HardwareProvider::delete_incomplete(ArrayClient& array, const std::string& 
     return clean;
 }
 
+bool HardwareProvider::delete_all_of(ArrayClient& array, const std::string& set) {
+    return array.settle().has_value() && delete_incomplete(array, set);
+}
+
 bool HardwareProvider::discard() {
     // Before the commit nothing exists in any array. After a commit that ended in doubt, the arrays' records tell.
     if (!commit_tried_) return true;
@@ -282,7 +286,7 @@ bool HardwareProvider::discard() {
 void HardwareProvider::retry_left_behind() {
     for (auto set = left_behind_.begin(); set != left_behind_.end();) {
         bool clean = true;
-        for (const auto& array : arrays_.arrays()) clean = delete_incomplete(*array, *set) && clean;
+        for (const auto& array : arrays_.arrays()) clean = delete_all_of(*array, *set) && clean;
         set = clean ? left_behind_.erase(set) : std::next(set);
     }
 }
@@ -435,7 +439,13 @@ HRESULT HardwareProvider::CommitSnapshots(VSS_ID SnapshotSetId) {
                 return failed(refuse(kMethod, {Code::kTimedOut, "the commit window is used up"}, false));
             }
             auto copies = owner->array->create_shadow_copies(requests, left);
-            if (!copies) return failed(refuse(kMethod, copies.error(), false));
+            if (!copies) {
+                // It may still happen. Nobody waits for that inside the commit: AbortSnapshots and the next set do.
+                if (copies.error().code == Code::kTimedOut || copies.error().code == Code::kUnavailable) {
+                    left_behind_.insert(text_of(set_));
+                }
+                return failed(refuse(kMethod, copies.error(), false));
+            }
             if (copies->size() != requests.size()) {
                 return failed(
                     refuse(kMethod, {Code::kInternal, "the array answered for other LUNs than asked"}, false));
@@ -507,9 +517,13 @@ HRESULT HardwareProvider::AbortSnapshots(VSS_ID SnapshotSetId) {
             // A set that an earlier life of this provider or of its coordinator began, or one that is complete:
             // complete ones say so in the array's record and stay.
             for (const auto& array : arrays_.arrays()) {
-                clean = delete_incomplete(*array, text_of(SnapshotSetId)) && clean;
+                clean = delete_all_of(*array, text_of(SnapshotSetId)) && clean;
             }
-            if (!clean) left_behind_.insert(text_of(SnapshotSetId));
+            if (clean) {
+                left_behind_.erase(text_of(SnapshotSetId));
+            } else {
+                left_behind_.insert(text_of(SnapshotSetId));
+            }
             if (state_ != State::kCreated) state_ = State::kAborted;
         }
         if (!clean) {
@@ -771,6 +785,22 @@ HRESULT HardwareProvider::OnLunStateChange(VDS_LUN_INFORMATION* pSnapshotLuns, V
     });
 }
 
+Result<TaskRecord> HardwareProvider::resync_or_join(ArrayClient& array, const std::string& target,
+                                                    const std::string& source) {
+    // The destination's only sessions are this host's own: the coordinator knows what it does to them.
+    auto started = array.resync(target, source, true);
+    if (started || started.error().code != Code::kBusy) return started;
+    // A coordinator that was killed, or whose provider was, asks again for what the array does already.
+    UMBRA_ASSIGN(auto tasks, array.list_tasks());
+    for (TaskRecord& task : tasks) {
+        if (task.kind == "resync" && !task.ended() && task.object_naa == target && task.source_naa == source) {
+            return std::move(task);
+        }
+    }
+    // It may have ended in between.
+    return array.resync(target, source, true);
+}
+
 HRESULT HardwareProvider::ResyncLuns(VDS_LUN_INFORMATION* pSourceLuns, VDS_LUN_INFORMATION* pTargetLuns, DWORD dwCount,
                                      IVssAsync** ppAsync) {
     return com::guard([&]() -> HRESULT {
@@ -831,13 +861,28 @@ HRESULT HardwareProvider::ResyncLuns(VDS_LUN_INFORMATION* pSourceLuns, VDS_LUN_I
 
         std::vector<ResyncTask> tasks;
         for (const Pair& pair : pairs) {
-            // The destination's only sessions are this host's own: the coordinator knows what it does to them.
-            auto task = pair.target.array->resync(pair.target.lun.naa, pair.source.lun.naa, true);
-            if (!task) {
-                for (const ResyncTask& started : tasks) (void)started.array->cancel_task(started.last.id);
-                return refuse(kMethod, task.error(), true);
+            auto task = resync_or_join(*pair.target.array, pair.target.lun.naa, pair.source.lun.naa);
+            ResyncTask entry{pair.target.array, pair.target.lun.name, pair.target.lun.size_bytes, {}};
+            if (task) {
+                entry.last = std::move(*task);
+                tasks.push_back(std::move(entry));
+                continue;
             }
-            tasks.push_back({pair.target.array, pair.target.lun.name, pair.target.lun.size_bytes, std::move(*task)});
+            entry.in_doubt = task.error().code == Code::kUnavailable || task.error().code == Code::kTimedOut;
+            if (tasks.empty() && !entry.in_doubt) return refuse(kMethod, task.error(), true);
+            // Something was or may have been started: how all of it ends is said by the IVssAsync.
+            if (!entry.in_doubt) {
+                for (ResyncTask& started : tasks) {
+                    if (started.last.ended()) continue;
+                    auto cancelled = started.array->cancel_task(started.last.id);
+                    if (cancelled) started.last = std::move(*cancelled);
+                }
+            }
+            entry.last.state = "failed";
+            entry.last.error_code = task.error().code;
+            entry.last.error = task.error().message;
+            tasks.push_back(std::move(entry));
+            break;
         }
         *ppAsync = com::make<ResyncAsync>(std::move(tasks), events_).detach();
         return S_OK;
@@ -855,7 +900,7 @@ HRESULT HardwareProvider::OnLoad(IUnknown*) {
         }
         // What an earlier life of this provider began and did not complete belongs to nobody.
         for (const auto& array : arrays_.arrays()) {
-            if (!delete_incomplete(*array, "")) {
+            if (!delete_all_of(*array, "")) {
                 events_({Severity::kWarning, EventId::kLeftBehind,
                          "OnLoad: array " + array->address() +
                              " could not be searched for shadow copies that were never completed. " +

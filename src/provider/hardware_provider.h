@@ -101,6 +101,10 @@ private:
     /// Deletes the shadow copies of set `set` ("" for all sets) that this host began and never completed.
     /// `also_complete`: those of `set` that are marked as complete already, too.
     bool delete_incomplete(ArrayClient& array, const std::string& set, bool also_complete = false);
+    /// The same, and of a commit whose answer was lost nothing comes after it.
+    bool delete_all_of(ArrayClient& array, const std::string& set);
+    /// Starts a resynchronisation, or finds the one of these LUNs that runs already.
+    static Result<TaskRecord> resync_or_join(ArrayClient& array, const std::string& target, const std::string& source);
     /// False when something could not be deleted yet; it is tried again later.
     bool discard();
     void clear_set();

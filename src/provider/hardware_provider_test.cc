@@ -455,6 +455,31 @@ TEST_F(HardwareProviderTest, ACommitWhoseAnswerIsLostLeavesNothing) {
     EXPECT_EQ(array->count(LunKind::kShadowCopy), 0u);
 }
 
+TEST_F(HardwareProviderTest, ACommitThatTheArrayDoesAfterItsCallerGaveUpLeavesNothing) {
+    auto commit = [this](const VSS_ID& set) {
+        ASSERT_EQ(begin(*provider, set, 0, {"db", "logs"}), S_OK);
+        ASSERT_EQ(provider->EndPrepareSnapshots(set), S_OK);
+        ASSERT_EQ(provider->PreCommitSnapshots(set), S_OK);
+        array->faults["create_shadow_copies"] = {Code::kTimedOut, false, 0, true};
+        EXPECT_EQ(provider->CommitSnapshots(set), VSS_E_PROVIDER_VETO);
+    };
+    commit(kSet);
+    array->faults["settle"] = {Code::kTimedOut};
+    EXPECT_EQ(provider->AbortSnapshots(kSet), VSS_E_PROVIDER_VETO) << "nobody knows yet";
+    array->faults.erase("settle");
+    EXPECT_EQ(provider->AbortSnapshots(kSet), S_OK);
+    EXPECT_THAT(array->calls, testing::Contains("create_shadow_copies 2"));
+    EXPECT_EQ(array->count(LunKind::kShadowCopy), 0u);
+    // Without AbortSnapshots the next set comes upon it, and so does a fresh process.
+    commit(kSet);
+    ASSERT_EQ(begin(*provider, kOtherSet, 0, {"logs"}), S_OK);
+    EXPECT_EQ(array->count(LunKind::kShadowCopy), 0u);
+    commit(kSet);
+    provider = make_host(kHostA);
+    EXPECT_EQ(provider->OnLoad(nullptr), S_OK);
+    EXPECT_EQ(array->count(LunKind::kShadowCopy), 0u);
+}
+
 TEST_F(HardwareProviderTest, WhatCannotBeDeletedNowIsDeletedLater) {
     ASSERT_EQ(begin(*provider, kSet, 0, {"db"}), S_OK);
     ASSERT_EQ(provider->EndPrepareSnapshots(kSet), S_OK);
@@ -837,13 +862,58 @@ TEST_F(ResyncTest, ReleasingStopsNothingAndCancelDoes) {
     ASSERT_EQ(resync(), S_OK);
     async.reset();
     EXPECT_EQ(task(0).state, "running");
+    // Asked for again by a coordinator that was killed meanwhile: the same tasks.
     ASSERT_EQ(resync(), S_OK);
+    EXPECT_EQ(array->tasks.size(), 2u);
+    EXPECT_EQ(status(), VSS_S_ASYNC_PENDING);
     EXPECT_EQ(async->Cancel(), S_OK);
     EXPECT_EQ(status(), VSS_S_ASYNC_CANCELLED);
     EXPECT_EQ(async->Cancel(), VSS_S_ASYNC_CANCELLED);
-    EXPECT_EQ(task(0).state, "running");
-    EXPECT_EQ(task(2).state, "cancelled");
+    EXPECT_EQ(task(0).state, "cancelled");
+    EXPECT_EQ(task(1).state, "cancelled");
     EXPECT_EQ(async->Wait(INFINITE), S_OK);
+}
+
+TEST_F(ResyncTest, ATaskOfOtherLunsIsNotJoined) {
+    ASSERT_EQ(resync(1), S_OK);
+    task(0).source_naa = *naa_of((*sources)[1]);
+    EXPECT_EQ(resync(1), VSS_E_PROVIDER_VETO);
+    task(0).source_naa = *naa_of((*sources)[0]);
+    task(0).kind = "recover";
+    EXPECT_EQ(resync(1), VSS_E_PROVIDER_VETO);
+    task(0).kind = "resync";
+    EXPECT_EQ(resync(1), S_OK);
+    EXPECT_EQ(array->tasks.size(), 1u);
+}
+
+TEST_F(ResyncTest, AStartWithoutAnAnswerIsADoubtAndNoVeto) {
+    for (bool done : {false, true}) {
+        SCOPED_TRACE(done);
+        array->faults["resync"] = {Code::kTimedOut, done};
+        ASSERT_EQ(resync(1), S_OK);
+        EXPECT_EQ(status(), VSS_E_UNEXPECTED);
+        expect_event(EventId::kResyncFailed, "not known");
+        EXPECT_EQ(events.back().text.find("as they were before"), std::string::npos);
+        array->faults.clear();
+        ASSERT_EQ(resync(1), S_OK);
+        EXPECT_EQ(status(), VSS_S_ASYNC_PENDING);
+        EXPECT_EQ(array->tasks.size(), 1u) << "started once";
+        if (!done) array->tasks.clear();
+    }
+    array->tasks.clear();
+    array->faults["resync"] = {Code::kUnavailable, false, 1};
+    ASSERT_EQ(resync(), S_OK);
+    EXPECT_EQ(task(0).state, "running") << "asked for again, it is taken up";
+    task(0).state = "done";
+    EXPECT_EQ(status(), VSS_E_UNEXPECTED);
+}
+
+TEST_F(ResyncTest, ALunThatWasDoneBeforeAnotherWasRefusedIsNamed) {
+    array->next_task.state = "done";
+    array->faults["resync"] = {Code::kDeviceFailed, false, 1};
+    ASSERT_EQ(resync(), S_OK);
+    EXPECT_EQ(status(), VSS_E_PROVIDER_VETO);
+    expect_event(EventId::kResyncFailed, "Resynchronised all the same: db");
 }
 
 TEST_F(ResyncTest, PastItsPointOfNoReturnItFinishes) {
@@ -885,7 +955,7 @@ TEST_F(ResyncTest, AnArrayThatRestartedKnowsItsTasksNoMore) {
     EXPECT_EQ(status(), VSS_S_ASYNC_PENDING);  // it may come back
     array->faults.clear();
     array->tasks.clear();
-    EXPECT_EQ(status(), VSS_E_PROVIDER_VETO);
+    EXPECT_EQ(status(), VSS_E_UNEXPECTED);
     expect_event(EventId::kResyncFailed, "umbra lun show db");
     EXPECT_EQ(events.back().text.find("as they were before"), std::string::npos);  // that is not known
 }
@@ -895,7 +965,8 @@ TEST_F(ResyncTest, SpaceThatIsShortIsSaidAtOnce) {
     EXPECT_EQ(resync(), VSS_E_INSUFFICIENT_STORAGE);
     EXPECT_FALSE(async);
     array->faults["resync"] = {Code::kNoSpace, false, 1};
-    EXPECT_EQ(resync(), VSS_E_INSUFFICIENT_STORAGE);
+    EXPECT_EQ(resync(), S_OK);
+    EXPECT_EQ(status(), VSS_E_INSUFFICIENT_STORAGE);
     EXPECT_EQ(task(0).state, "cancelled");  // the first LUN's does not go on alone
     array->faults["resync"] = {Code::kBusy};
     EXPECT_EQ(resync(), VSS_E_PROVIDER_VETO);

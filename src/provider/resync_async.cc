@@ -37,7 +37,7 @@ void ResyncAsync::note(ResyncTask& task, Result<TaskRecord> now) {
         if (!silent_since_) silent_since_ = moment;
         if (moment - *silent_since_ < kMaxSilence) return;
     }
-    // An array that restarted knows no task of before; the destination is wholly as it was or wholly the source.
+    // An array that restarted may know no task of before; the destination is wholly as it was or wholly the source.
     task.in_doubt = true;
     task.last.state = "failed";
     task.last.error_code = code;
@@ -49,7 +49,7 @@ HRESULT ResyncAsync::settle() {
         std::all_of(tasks_.begin(), tasks_.end(), [](const ResyncTask& task) { return task.last.ended(); });
     if (!all_ended || result_ != VSS_S_ASYNC_PENDING) return result_;
     std::string done, failed;
-    bool in_doubt = false;
+    bool in_doubt = false;  // of one of them
     HRESULT hr = VSS_S_ASYNC_FINISHED;
     for (const ResyncTask& task : tasks_) {
         if (task.last.state == "done") {
@@ -65,10 +65,14 @@ HRESULT ResyncAsync::settle() {
             }
         }
     }
+    // Not a veto: that would say that nothing of these runs or was done.
+    if (in_doubt) hr = VSS_E_UNEXPECTED;
     result_ = hr;
     if (hr == VSS_S_ASYNC_FINISHED) return hr;
     message_ = "Resynchronisation: " + failed + ".";
-    if (!in_doubt) message_ += " These destinations are as they were before.";
+    message_ += in_doubt ? " How that ended is not known: resynchronise again with the same LUNs, and mount none of "
+                           "them before."
+                         : " These destinations are as they were before.";
     if (!done.empty()) message_ += " Resynchronised all the same: " + done + ".";
     if (hr == VSS_E_INSUFFICIENT_STORAGE) {
         message_ += " Free space in the array (delete snapshots or shadow copies, add drives), then try again.";

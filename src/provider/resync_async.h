@@ -21,7 +21,7 @@ struct ResyncTask {
     std::string lun;            ///< name of the destination
     uint64_t weight_bytes = 0;  ///< its share of the progress
     TaskRecord last;            ///< as last seen
-    bool in_doubt = false;      ///< the array could not say how it ended
+    bool in_doubt = false;      ///< the array could not say whether it was started, or how it ended
 };
 
 class ResyncAsync final : public com::RefCounted<IVssAsync, IUmbraAsyncProgress> {
@@ -37,6 +37,7 @@ public:
 
 private:
     /// What the tasks say together: PENDING, FINISHED, CANCELLED or a failure, which is settled once and for all.
+    /// VSS_E_UNEXPECTED: of one of them it is not known whether it was done, or goes on.
     HRESULT poll();
     void note(ResyncTask& task, Result<TaskRecord> now);
     HRESULT settle();

@@ -72,6 +72,8 @@ TaskRecord from_view(array::TaskView view) {
     task.id = view.id;
     task.kind = std::move(view.kind);
     task.object = std::move(view.object);
+    task.object_naa = std::move(view.object_naa);
+    task.source_naa = std::move(view.source_naa);
     switch (view.state) {
         case array::TaskState::kRunning:
             task.state = "running";
@@ -228,6 +230,19 @@ public:
                               view.used_bytes, std::move(view.state), view.index});
         }
         return drives;
+    }
+    Result<void> settle() override {
+        // Changes are made one at a time in the order of their calls, and those whose caller is gone are refused when
+        // their turn comes: any change that is answered is behind them. This one changes nothing.
+        auto answer = calls_->update_lun(array::LunRef::naa(std::string(32, '0')), {});
+        if (answer || answer.error().code == Code::kNotFound) return {};
+        return std::unexpected(std::move(answer).error());
+    }
+    Result<std::vector<TaskRecord>> list_tasks() override {
+        UMBRA_ASSIGN(auto views, calls_->tasks());
+        std::vector<TaskRecord> tasks;
+        for (auto& view : views) tasks.push_back(from_view(std::move(view)));
+        return tasks;
     }
     Result<TaskRecord> get_task(uint64_t id) override { return from_view(calls_->get_task(id)); }
     Result<TaskRecord> wait_task(uint64_t id, Timeout timeout) override {

@@ -57,9 +57,13 @@ void MemoryArrayServer::shutdown() {
 }
 
 namespace {
-env::Task<base::Result<void>> wait_for(env::Event* released, std::string held, std::string operation,
-                                       MemoryBackend::Step step) {
-    if (operation == held && step == MemoryBackend::Step::kBefore) co_await released->wait();
+env::Task<base::Result<void>> wait_for(env::Event* released, std::atomic<bool>* holding, std::string held,
+                                       std::string operation, MemoryBackend::Step step) {
+    if (operation == held && step == MemoryBackend::Step::kBefore) {
+        *holding = true;
+        co_await released->wait();
+        *holding = false;
+    }
     co_return base::Result<void>();
 }
 }  // namespace
@@ -67,8 +71,8 @@ env::Task<base::Result<void>> wait_for(env::Event* released, std::string held, s
 void MemoryArrayServer::hold(const std::string& operation) {
     on_array([&](array::ArrayModel&) {
         released_->reset();
-        backend_->set_hook([released = released_.get(), operation](std::string now, MemoryBackend::Step step) {
-            return wait_for(released, operation, std::move(now), step);
+        backend_->set_hook([this, released = released_.get(), operation](std::string now, MemoryBackend::Step step) {
+            return wait_for(released, &holding_, operation, std::move(now), step);
         });
         return true;
     });

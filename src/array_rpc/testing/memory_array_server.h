@@ -1,6 +1,7 @@
 // A whole array in memory behind a real management socket, for tests of those who use one. It has a thread of its own.
 #pragma once
 
+#include <atomic>
 #include <future>
 #include <memory>
 #include <string>
@@ -36,6 +37,8 @@ public:
     /// The backend's next calls of this operation wait until release().
     void hold(const std::string& operation);
     void release();
+    /// A call waits.
+    bool holding() const { return holding_; }
 
 private:
     env::Task<void> serve(std::promise<void>* started);
@@ -50,6 +53,7 @@ private:
     std::unique_ptr<ManagementServer> server_;
     std::unique_ptr<env::Event> released_;
     std::unique_ptr<env::Event> stop_;
+    std::atomic<bool> holding_ = false;
     std::thread thread_;
 };
 
