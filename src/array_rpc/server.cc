@@ -156,8 +156,8 @@ public:
         UMBRA_CO_ASSIGN(const array::LunKind kind, from_proto(request.kind()));
         std::vector<array::SnapshotItem> items;
         for (const auto& item : request.items()) {
-            UMBRA_CO_ASSIGN(array::SnapshotItem wanted, from_proto(item));
-            items.push_back(std::move(wanted));
+            UMBRA_CO_ASSIGN(array::SnapshotItem converted, from_proto(item));
+            items.push_back(std::move(converted));
         }
         UMBRA_CO_ASSIGN(const std::vector<array::LunView> made,
                         co_await model_.create_snapshots(std::move(items), kind, std::move(wanted)));
