@@ -462,7 +462,7 @@ ManagementServer::~ManagementServer() {
 }
 
 Result<std::unique_ptr<ManagementServer>> ManagementServer::start(env::Executor& executor, array::ArrayModel& model,
-                                                                  ServerOptions options) {
+                                                                  const ServerOptions& options) {
     if (!options.address.starts_with("unix:") || options.address.size() <= 5) {
         return fail(Code::kInvalidArgument,
                     "\"" + options.address + "\" is no unix:/path: management listens on nothing else");

@@ -25,7 +25,7 @@ class ManagementServer {
 public:
     /// Serves from then on. `executor` and `model` outlive the server. Errors: kInvalidArgument (address), kIo.
     static base::Result<std::unique_ptr<ManagementServer>> start(env::Executor& executor, array::ArrayModel& model,
-                                                                 ServerOptions options);
+                                                                 const ServerOptions& options);
     ~ManagementServer();
     ManagementServer(const ManagementServer&) = delete;
     ManagementServer& operator=(const ManagementServer&) = delete;
