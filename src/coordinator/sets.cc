@@ -297,7 +297,9 @@ Task<Answer<>> Coordinator::break_set(Guid id, uint32_t flags) {
         (found->second.state != SetState::kCreated && found->second.state != SetState::kImported)) {
         co_return refuse(vss::kObjectNotFound, "no imported shadow copy set " + id.braced());
     }
-    if (deleting_.contains(id)) co_return refuse(vss::kBadState, "the set is being deleted");
+    if (deleting_.contains(id) || cleaning_.contains(id))
+        co_return refuse(vss::kBadState, "another operation works on the set");
+    const Mark mark(&cleaning_, id);  // nothing else deletes or releases what is about to be the administrator's
     if ((flags & (vss::kBreakMaskLuns | vss::kBreakMakeReadWrite)) != 0) {
         const std::vector<SnapshotRecord> snapshots = found->second.snapshots;
         for (const SnapshotRecord& snapshot : snapshots) {

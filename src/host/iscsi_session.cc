@@ -290,7 +290,13 @@ Result<LunFacts> IscsiSession::read_facts(uint32_t number) {
     if (out.blocks == 0 || out.blocks > (uint64_t{1} << 62) / out.block_bytes) {
         return fail(Code::kCorrupt, "READ CAPACITY(16): impossible size");
     }
-    if (const auto own = page(0xc0)) out.state = parse_page_c0(*own);
+    // Only its absence is an answer: taken for absent, a failure would hide that the content was replaced.
+    const auto own = page(0xc0);
+    if (own) {
+        out.state = parse_page_c0(*own);
+    } else if (own.error().code != Code::kUnsupported) {
+        return std::unexpected(own.error());
+    }
     const bool provisioning = (std::to_integer<unsigned>(cap[14]) & 0x80) != 0;
     const bool zeroes = (std::to_integer<unsigned>(cap[14]) & 0x40) != 0;
     // The limits are optional pages: without them nothing is assumed.

@@ -351,6 +351,7 @@ private:
     WriteJournal journal_;
     bool syncing_ = false;
     bool replaying_ = false;
+    bool replay_due_ = false;  // what a former run of the array acknowledged is not all written again yet
     uint64_t replay_next_ = 0;
     uint64_t replay_end_ = 0;
     std::vector<Command*> replays_;  // not finished
@@ -803,6 +804,7 @@ void LunFile::send_replays() {
     }
     if (!replays_.empty() || !replaying_) return;
     replaying_ = false;
+    replay_due_ = false;
     log_line("all of them are written");
     start_sync();
     send_held();
@@ -924,6 +926,7 @@ void LunFile::identity_answer(int status, scsi_task* task) {
     const bool answered = task != nullptr && status == SCSI_STATUS_GOOD;
     const bool refused = task != nullptr && status == SCSI_STATUS_CHECK_CONDITION;
     const bool attention = refused && task->sense.key == SCSI_SENSE_UNIT_ATTENTION;
+    const bool no_page = refused && task->sense.key == SCSI_SENSE_ILLEGAL_REQUEST;
     std::vector<std::byte> page;
     if (answered && task->datain.data != nullptr && task->datain.size > 0) {
         const auto* data = reinterpret_cast<const std::byte*>(task->datain.data);
@@ -943,11 +946,11 @@ void LunFile::identity_answer(int status, scsi_task* task) {
         }
         verify_state_ = true;
         if (ask_identity()) return;
-    } else if (verify_state_ && (answered || (refused && !attention))) {
+    } else if (verify_state_ && (answered || (no_page && !facts_.state))) {
         verifying_ = false;
         const std::optional<ArrayState> now = parse_page_c0(page);
-        if (now && state_ && now->content != state_->content) {
-            give_up("its content was replaced");
+        if (facts_.state && (!now || now->content != facts_.state->content)) {
+            give_up(now ? "its content was replaced" : "it does not say any more which content it has");
             return;
         }
         const bool same_run = now && state_ && now->run == state_->run;
@@ -1050,18 +1053,20 @@ void LunFile::logged_in(LoginWorker::Outcome outcome) {
         give_up("it was made smaller");
         return;
     }
-    if (now->state && state_ && now->state->content != state_->content) {
-        give_up("its content was replaced");
+    if (facts_.state && (!now->state || now->state->content != facts_.state->content)) {
+        give_up(now->state ? "its content was replaced" : "it does not say any more which content it has");
         return;
     }
     const bool same_run = now->state && state_ && now->state->run == state_->run;
+    // Stays due until the last of them is written: a session that is lost meanwhile begins anew with the first.
+    if (!same_run && !journal_.empty()) replay_due_ = true;
     state_ = now->state;
     login_ = std::move(*outcome.session);
     iscsi_ = login_->context();
     iscsi_set_timeout(iscsi_, 0);
     ++stats_.reconnects;
     log_line("session is back");
-    if (!same_run && !journal_.empty()) {
+    if (replay_due_) {
         begin_replay();
     } else {
         send_held();

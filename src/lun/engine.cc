@@ -23,11 +23,12 @@ uint8_t levels_for(uint64_t blocks) {
 Engine::Engine(env::Environment& environment, EngineOptions options)
     : options_(std::move(options)),
       environment_(environment),
-      store_(environment,
-             store::StoreOptions{.meta_cache_pages = options_.meta_cache_pages,
-                                 .unwritten_pages = [this] { return dirty_pages_ + store_.blocks.changes() / 128; },
-                                 .event = [this](const std::string& id, const std::string& message,
-                                                 std::optional<uint32_t> drive) { event(id, message, 0, drive); }}),
+      store_(environment, store::StoreOptions{
+                              .meta_cache_pages = options_.meta_cache_pages,
+                              .unwritten_pages =
+                                  [this] { return dirty_pages_ + dead_entries_ / 128 + store_.blocks.changes() / 128; },
+                              .event = [this](const std::string& id, const std::string& message,
+                                              std::optional<uint32_t> drive) { event(id, message, 0, drive); }}),
       cache_(options_.map_cache_pages),
       gate_(environment.executor),
       space_lock_(environment.executor),
@@ -222,7 +223,9 @@ Result<std::vector<std::vector<uint32_t>>> Engine::place(const VolumeSpec& spec)
     }
     for (const auto& plex : plexes) {
         for (const uint32_t drive : plex) {
-            if (store_.drives.at(drive).free_segments <= store_.checkpoint_need(drive)) {
+            // What host writes leave alone, and the part of a checkpoint that the new volume adds.
+            const uint32_t keep = std::max<uint32_t>(8, store_.drives.at(drive).segments / 64) + 1;
+            if (store_.drives.at(drive).free_segments <= store_.checkpoint_need(drive) + keep) {
                 return fail(Code::kNoSpace, fmt::format("drive {} is full", store_.drives.at(drive).member.name));
             }
         }

@@ -193,6 +193,7 @@ private:
     // --- recovery and scrub (engine_recover.cc) ---
     Task<Result<void>> recover_parity(uint64_t stream, Progress& progress);
     Task<Result<void>> recover_mirror(uint64_t recovery, size_t plex, Progress& progress);
+    bool room_to_rebuild(uint32_t drive) const;
     std::set<uint64_t> under_recovery(uint64_t recovery) const;
     Task<Result<bool>> build_plex(uint64_t node, size_t plex, uint64_t stream, Progress& progress, bool exclusive,
                                   size_t budget);
@@ -210,6 +211,7 @@ private:
     std::map<std::string, std::string> records_;
     uint64_t next_volume_id_ = 1;
     size_t dirty_pages_ = 0;
+    size_t dead_entries_ = 0;  ///< added to dead lists since the last checkpoint
     uint64_t checkpoints_begun_ = 0;
     bool losses_unrecorded_ = false;  ///< a plex was dropped, and no checkpoint says so yet
     /// Shared: whoever changes maps. Exclusive: checkpoints and operations that end in one.

@@ -316,6 +316,7 @@ Task<Result<void>> Engine::checkpoint_locked() {
             }
         }
         self->dirty_pages_ = 0;
+        self->dead_entries_ = 0;
         UMBRA_CO_TRY(co_await self->reclaim(self->options_.reclaim_per_checkpoint));
         for (auto& [id, node] : self->nodes_) {
             for (Plex& plex : node.plexes) {

@@ -223,6 +223,7 @@ void Engine::dispose(Node& node, Plex& plex, BlockPtr pointer) {
         cache_.erase(pointer.vbn);
     } else {
         plex.dead.tail.push_back(pointer);
+        ++dead_entries_;
     }
 }
 

@@ -523,6 +523,7 @@ Task<Result<void>> Engine::reconcile_plexes(
         const bool back = !write.newer_readable && !write.durable && write.older_readable;
         if (!write.newer_readable && !back) {
             // The write cannot be had whole from either: errors from now on, not old or torn data.
+            if (live_streams(*find(id)).size() < 2) continue;
             drop_plex(*find(id), 1 - newer, "it lacks a write that the other plex cannot read");
             continue;
         }

@@ -81,6 +81,11 @@ Task<Result<void>> Engine::recover(VolumeId id, Progress& progress) {
     co_return done;
 }
 
+/// Redundancy comes after the room that checkpoints need: without that the array stops.
+bool Engine::room_to_rebuild(uint32_t drive) const {
+    return store_.drives.at(drive).free_segments > store_.checkpoint_need(drive) + 4;
+}
+
 /// Volumes that were in the lineage when the recovery began, and what was copied from them since.
 std::set<uint64_t> Engine::under_recovery(uint64_t recovery) const {
     std::set<uint64_t> members;
@@ -93,9 +98,7 @@ std::set<uint64_t> Engine::under_recovery(uint64_t recovery) const {
 Task<Result<void>> Engine::recover_parity(uint64_t stream_id, Progress& progress) {
     const auto pick = [this](const std::vector<uint32_t>& in_use) -> std::optional<uint32_t> {
         for (const uint32_t drive : store_.drives.by_free_space()) {
-            if (std::find(in_use.begin(), in_use.end(), drive) == in_use.end() &&
-                store_.drives.at(drive).free_segments > 0)
-                return drive;
+            if (std::find(in_use.begin(), in_use.end(), drive) == in_use.end() && room_to_rebuild(drive)) return drive;
         }
         return std::nullopt;
     };
@@ -224,8 +227,16 @@ Task<Result<bool>> Engine::build_plex(uint64_t id, size_t plex, uint64_t stream_
                 const BlockPtr want = lookup(node->plexes[from], node->levels, lba).value;
                 const Lookup have = lookup(node->plexes[plex], node->levels, lba);
                 if (!lookup(node->plexes[from], node->levels, lba).resident || !have.resident) continue;
+                if (want.is_lost()) {  // lost it stays, and says so: never a hole
+                    if (!have.value.is_lost()) {
+                        change_path(*node, plex, lba, 1, ++store_.birth);
+                        set_pointer(*node, plex, lba, want);
+                    }
+                    break;
+                }
                 if ((want.is_hole() && have.value.is_hole()) ||
-                    (want.birth == have.value.birth && want.crc == have.value.crc))
+                    (!have.value.is_lost() && want.is_hole() == have.value.is_hole() &&
+                     want.birth == have.value.birth && want.crc == have.value.crc))
                     break;
                 if (want.is_hole()) {
                     set_pointer(*node, plex, lba, {.vbn = 0, .birth = want.birth, .crc = 0});
@@ -300,7 +311,7 @@ Task<Result<void>> Engine::recover_mirror(uint64_t recovery, size_t plex, Progre
         }
         std::optional<uint32_t> target;
         for (const uint32_t drive : store_.drives.by_free_space()) {
-            if (!used.contains(drive) && store_.drives.at(drive).free_segments > 0) {
+            if (!used.contains(drive) && room_to_rebuild(drive)) {
                 target = drive;
                 break;
             }
@@ -548,6 +559,7 @@ Task<Result<bool>> Engine::scrub_path(uint64_t id, size_t plex, uint64_t lba, st
         if (node == nullptr) co_return false;
         const Subtree page = subtree(node->plexes[plex], node->levels, level, lba);
         if (!page.resident) co_return false;
+        if (page.pointer.is_lost()) break;  // known: the blocks below are counted one by one
         if (page.dirty != nullptr || page.pointer.is_hole() || checked[level - 1] == page.pointer.vbn) continue;
         const uint64_t epoch = store_.commits;
         const CleanPageRef cached = cache_.find(page.pointer.vbn);

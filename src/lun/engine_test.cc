@@ -94,6 +94,25 @@ public:
     }
     Result<void> flush(VolumeId id) { return run((*backend->open(id))->flush()); }
 
+    /// Offsets of map pages, and of headers and data, in the logs of streams that are one drive wide.
+    static std::pair<std::vector<uint64_t>, std::vector<uint64_t>> log_blocks(const sim::SimDrive& drive) {
+        constexpr size_t kBlock = store::kBlockBytes;
+        std::vector<uint64_t> pages;
+        std::vector<uint64_t> others;
+        for (uint64_t at = 0; at < drive.geometry().size_bytes; at += kBlock) {
+            const auto header = store::decode_record_header(drive.peek(at, kBlock));
+            if (!header) continue;
+            others.push_back(at);
+            uint64_t payload = at;
+            for (const store::Entry& entry : header->entries) {
+                if (!entry.has_payload()) continue;
+                payload += kBlock;
+                (entry.kind == store::EntryKind::kPage ? pages : others).push_back(payload);
+            }
+        }
+        return {pages, others};
+    }
+
     class Forward final : public env::BlockDevice {
     public:
         explicit Forward(env::BlockDevice& inner) : inner_(inner) {}
@@ -268,19 +287,7 @@ TEST(Engine, OneUnreadableBlockAtARestartLosesNoMoreThanItHeld) {
         ASSERT_TRUE(rig.flush(id));
         sim::SimDrive& drive = *rig.sims[rig.backend->info(id)->plexes[0].drives[0].value];
         // Any block of the log, map pages more often than their share.
-        std::vector<uint64_t> pages;
-        std::vector<uint64_t> others;
-        for (uint64_t at = 0; at < drive.geometry().size_bytes; at += kPiece) {
-            const auto header = store::decode_record_header(drive.peek(at, kPiece));
-            if (!header) continue;
-            others.push_back(at);
-            uint64_t payload = at;
-            for (const store::Entry& entry : header->entries) {
-                if (!entry.has_payload()) continue;
-                payload += kPiece;
-                (entry.kind == store::EntryKind::kPage ? pages : others).push_back(payload);
-            }
-        }
+        auto [pages, others] = rig.log_blocks(drive);
         auto& from = seed % 2 == 0 ? pages : others;
         drive.make_unreadable(from[rig.random.below(from.size())]);
         rig.events.clear();
@@ -311,6 +318,65 @@ TEST(Engine, OneUnreadableBlockAtARestartLosesNoMoreThanItHeld) {
         if (rig.backend) rig.close();
     }
     EXPECT_GT(map_pages_lost, 0u);
+}
+
+/// What a degraded mirror has lost is an error on the plex that recovery builds as well, not zeros.
+TEST(Engine, RecoveryOfAMirrorDoesNotTurnLostBlocksIntoZeros) {
+    constexpr uint64_t kLeaf = 1 << 20;
+    constexpr uint64_t kEnd = 6 * kLeaf;
+    size_t with_losses = 0;
+    for (uint64_t seed = 1; seed <= 40; ++seed) {
+        Rig rig(4, seed);
+        rig.format();
+        ASSERT_TRUE(rig.open());
+        const VolumeId id = rig.make(LunType::kMirror, kEnd);
+        std::map<uint64_t, std::vector<std::byte>> content;
+        const auto put = [&](uint64_t at) {
+            content[at] = rig.pattern(seed * 1000 + at / 4096, 4096);
+            ASSERT_TRUE(rig.write(id, at, content[at]));
+        };
+        for (uint64_t at = 0; at < kEnd; at += kLeaf / 2) put(at);
+        rig.close();
+        ASSERT_TRUE(rig.open());
+        const size_t gone = seed % 2;
+        const auto info = *rig.backend->info(id);
+        ASSERT_TRUE(rig.run(rig.backend->fail_drive(info.plexes[gone].drives[0])));
+        for (uint64_t at = 8192; at < kEnd; at += kLeaf) put(at);
+        ASSERT_TRUE(rig.flush(id));
+        sim::SimDrive& left = *rig.sims[info.plexes[1 - gone].drives[0].value];
+        const auto pages = rig.log_blocks(left).first;
+        ASSERT_FALSE(pages.empty());
+        left.make_unreadable(pages[rig.random.below(pages.size())]);
+        rig.crash();
+        const auto opened = rig.open();
+        ASSERT_TRUE(opened) << seed << " " << opened.error().text();
+        const auto unreadable = [&] {
+            std::set<uint64_t> lost;
+            for (const auto& [at, bytes] : content) {
+                const auto read = rig.read(id, at, bytes.size());
+                if (!read) {
+                    EXPECT_EQ(read.error().code, base::Code::kMediaError);
+                    lost.insert(at);
+                } else {
+                    EXPECT_EQ(*read, bytes) << "seed " << seed << " at " << at;
+                }
+            }
+            return lost;
+        };
+        const auto before = unreadable();
+        if (!before.empty()) ++with_losses;
+        Progress progress;
+        const auto recovered = rig.run(rig.backend->recover(id, progress));
+        ASSERT_TRUE(recovered || recovered.error().code == base::Code::kMediaError) << recovered.error().text();
+        EXPECT_EQ(unreadable(), before) << "seed " << seed;
+        rig.close();
+        ASSERT_TRUE(rig.open());
+        EXPECT_EQ(unreadable(), before) << "seed " << seed;
+        for (const uint64_t at : before) ASSERT_TRUE(rig.write(id, at, content[at]));
+        EXPECT_TRUE(unreadable().empty()) << "seed " << seed;
+        rig.close();
+    }
+    EXPECT_GT(with_losses, 0u);
 }
 
 TEST_P(EachType, AWriteDuringAResyncIsBeforeItOrAfterIt) {

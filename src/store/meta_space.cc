@@ -104,12 +104,19 @@ void MetaSpace::cache(Key key, std::shared_ptr<MetaPage> page) {
 Result<std::vector<Column>> MetaSpace::new_chunk() {
     const auto order = drives_.by_free_space();
     std::vector<Column> chunk;
-    for (const uint32_t drive : order) {
-        if (chunk.size() == kMetaCopies) break;
-        if (const auto segment = drives_.allocate_segment(drive))
-            chunk.push_back({.drive = drive, .segment = *segment});
+    for (const bool spare : {true, false}) {
+        // Full drives keep what a checkpoint needs; a third copy is not worth that.
+        const size_t wanted = spare ? kMetaCopies : std::min<size_t>(kMetaCopies - 1, order.size());
+        for (const uint32_t drive : order) {
+            if (chunk.size() >= wanted) break;
+            const bool taken =
+                std::any_of(chunk.begin(), chunk.end(), [&](const Column& c) { return c.drive == drive; });
+            if (taken || (spare && drives_.at(drive).free_segments <= keep(drive))) continue;
+            if (const auto segment = drives_.allocate_segment(drive))
+                chunk.push_back({.drive = drive, .segment = *segment});
+        }
     }
-    if (chunk.size() < std::min<size_t>(kMetaCopies, order.size()) || chunk.empty()) {
+    if (chunk.size() < std::min<size_t>(kMetaCopies - 1, order.size()) || chunk.empty()) {
         for (const Column& column : chunk) drives_.release_segment(column);
         return fail(Code::kNoSpace, "no segment is left for metadata");
     }
@@ -204,7 +211,7 @@ Task<Result<void>> MetaSpace::heal(Table& table) {
             for (const uint32_t drive : drives_.by_free_space()) {
                 const bool taken = std::any_of(table.chunks[c].begin(), table.chunks[c].end(),
                                                [&](const Column& column) { return column.drive == drive; });
-                if (taken) continue;
+                if (taken || drives_.at(drive).free_segments <= keep(drive)) continue;
                 if (const auto segment = drives_.allocate_segment(drive))
                     fresh = Column{.drive = drive, .segment = *segment};
                 break;

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -24,6 +25,9 @@ struct MetaPage {
 
 class MetaSpace {
 public:
+    /// Free segments of a drive that chunks leave alone as long as two other drives have room.
+    std::function<uint32_t(uint32_t)> keep = [](uint32_t) { return 0U; };
+
     MetaSpace(Drives& drives, size_t cache_pages) : drives_(drives), cache_pages_(cache_pages) {}
 
     /// Reads the index after opening. Pages that were never written read as zeros.

@@ -18,7 +18,9 @@ Store::Store(env::Environment& env_in, StoreOptions options_in)
       meta(drives, options.meta_cache_pages),
       groups(drives, meta),
       blocks(meta, groups),
-      log(env_in.executor, drives) {}
+      log(env_in.executor, drives) {
+    meta.keep = [this](uint32_t drive) { return checkpoint_need(drive); };
+}
 
 Store::~Store() = default;
 
