@@ -46,6 +46,7 @@ class Wire:
 
     def __init__(self, port):
         self.port, self.broken, self.sockets = port, False, []
+        self.budget = None  # bytes towards the array before it breaks
         self.lock = threading.Lock()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.portal = f"127.0.0.1:{self.listener.getsockname()[1]}"
@@ -68,13 +69,17 @@ class Wire:
                     far.close()
                     continue
                 self.sockets += [near, far]
-            for pair in ((near, far), (far, near)):
-                threading.Thread(target=self._pump, args=pair, daemon=True).start()
+            for ends in ((near, far, True), (far, near, False)):
+                threading.Thread(target=self._pump, args=ends, daemon=True).start()
 
-    @staticmethod
-    def _pump(source, sink):
+    def _pump(self, source, sink, counted):
         try:
             while data := source.recv(1 << 16):
+                if counted and self.budget is not None:
+                    self.budget -= len(data)
+                    if self.budget < 0:
+                        self.cut()
+                        break
                 sink.sendall(data)
         except OSError:
             pass
@@ -96,7 +101,7 @@ class Wire:
 
     def mend(self):
         with self.lock:
-            self.broken = False
+            self.broken, self.budget = False, None
 
     def close(self):
         self.cut()
@@ -284,6 +289,39 @@ def lost_session_alone(setup):
     setup.end()
 
 
+def cut_while_rewriting(setup):
+    """The network breaks in the middle of what is written again after a kill, more than once: nothing is left out."""
+    pieces = {at: os.urandom(256 << 10) for at in range(0, 16 << 20, 256 << 10)}
+    fd = setup.open()
+    for at, data in pieces.items():
+        write(fd, data, at)
+    kill_now(setup.world.array_process.pid)
+    setup.world.array_process.wait()
+    setup.wire.budget = 1 << 20
+    setup.world.start_array()
+    for budget in (3 << 20, 5 << 20):
+        wait_until("the network broke", lambda: setup.wire.broken)
+        if setup.stats()["rewritten"] == 0:
+            raise Failed("it broke before anything was written again: " + str(setup.stats()))
+        with setup.wire.lock:
+            setup.wire.broken, setup.wire.budget = False, budget
+    wait_until("the network broke", lambda: setup.wire.broken)
+    setup.wire.mend()
+    os.fsync(fd)
+    os.close(fd)
+    setup.end()
+    kill_now(setup.world.array_process.pid)
+    setup.world.array_process.wait()
+    setup.world.start_array()
+    setup.start()
+    fd = setup.open()
+    for at, data in pieces.items():
+        if read(fd, len(data), at) != data:
+            raise Failed(f"what was acknowledged at {at} is gone")
+    os.close(fd)
+    setup.end()
+
+
 def fails(call):
     try:
         call()
@@ -383,8 +421,8 @@ def aborted(setup):
     setup.end()
 
 
-CASES = {case.__name__: case for case in (restart_under_load, kill_under_load, lost_session_alone, replaced_content,
-                                          taken_away, aborted)}
+CASES = {case.__name__: case for case in (restart_under_load, kill_under_load, lost_session_alone, cut_while_rewriting,
+                                          replaced_content, taken_away, aborted)}
 
 
 def main():
