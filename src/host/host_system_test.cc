@@ -1057,7 +1057,7 @@ TEST_F(HostSystem, AnArrayThatIsAwayStopsNoWorkOnOthers) {
         base::Buffer buffer(4096);
         EXPECT_EQ(::pread(fd.get(), buffer.data(), buffer.size(), 1 << 20), 4096);
     });
-    EXPECT_TRUE(eventually([&] { return counter(*lun, "oldest_ms") > 5000; }));
+    EXPECT_TRUE(eventually([&] { return counter(*lun, "silent_ms") > 5000; }));
     const auto all = machine.volumes();
     const auto disks = machine.disks();
     const auto itself = machine.resolve(lun->device);

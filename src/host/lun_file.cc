@@ -318,7 +318,7 @@ private:
     bool ask_identity();
     void send_held();
     void identity_answer(int status, scsi_task* task);
-    int64_t oldest_ms() const;
+    int64_t silent_ms() const;
     std::string xattr(std::string_view name) const;
     uint64_t chunk_blocks(Kind kind) const;
     struct stat attributes() const;
@@ -331,6 +331,7 @@ private:
     std::optional<ArrayState> state_;  // now; the content is that of facts_
     LoginWorker worker_;
     int64_t login_at_ms_ = 0;      // next attempt
+    int64_t answered_at_ms_ = 0;   // the last command that ended
     int64_t absent_since_ms_ = 0;  // the array answers, without our LUN; 0: it does not, or with it
     fuse_session* session_ = nullptr;
     bool done_ = false;
@@ -482,11 +483,13 @@ void LunFile::finish(Op* op) {
     ops_.give(op);
 }
 
-int64_t LunFile::oldest_ms() const {
-    int64_t since = now_ms();
-    const int64_t now = since;
+// How long requests have been open without any answer. One long request, an unmapped gigabyte say, is answered in
+// parts.
+int64_t LunFile::silent_ms() const {
+    const int64_t now = now_ms();
+    int64_t since = now;
     for (const Op* op : open_ops_) since = std::min(since, op->since_ms);
-    return now - since;
+    return now - std::max(since, std::min(answered_at_ms_, now));
 }
 
 uint64_t LunFile::chunk_blocks(Kind kind) const {
@@ -811,6 +814,7 @@ void LunFile::send_replays() {
 }
 
 void LunFile::complete(Command* command, int status, scsi_task* task) {
+    if (status == SCSI_STATUS_GOOD || status == SCSI_STATUS_CHECK_CONDITION) answered_at_ms_ = now_ms();
     const Kind kind = command->kind;
     const scsi_sense sense = task->sense;
     const size_t residual = task->residual;
@@ -1106,10 +1110,10 @@ std::string LunFile::xattr(std::string_view name) const {
     if (name == "user.umbra.stats") {
         return fmt::format(
             "reads={} read_bytes={} writes={} written_bytes={} flushes={} unmaps={} zeroes={} retries={} errors={} "
-            "reconnects={} in_flight={} lost={} connected={} oldest_ms={} unflushed={} own_flushes={} rewritten={}",
+            "reconnects={} in_flight={} lost={} connected={} silent_ms={} unflushed={} own_flushes={} rewritten={}",
             stats_.reads, stats_.read_bytes, stats_.writes, stats_.written_bytes, stats_.flushes, stats_.unmaps,
             stats_.zeroes, stats_.retries, stats_.errors, stats_.reconnects, in_flight_, lost_ ? 1 : 0,
-            login_ != nullptr && !replaying_ ? 1 : 0, oldest_ms(), journal_.end() - journal_.begin(),
+            login_ != nullptr && !replaying_ ? 1 : 0, silent_ms(), journal_.end() - journal_.begin(),
             stats_.own_flushes, stats_.rewritten);
     }
     return {};

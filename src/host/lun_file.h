@@ -23,7 +23,7 @@ struct LunFileOptions {
 /// Serves until the file is unmounted, then logs out. The process ignores SIGTERM meanwhile: a mounted file system
 /// stands on it. Extended attributes of the file (all text): user.umbra.naa, .key, .serial, .url, .initiator, .pid,
 /// .read_only, .inquiry, .vpd83 (hex), .size, .block_bytes, .stats. They are answered at once, also while the array is
-/// away; .stats says "connected=0" then, and "oldest_ms=" is the age of the request that waits longest.
+/// away; .stats says "connected=0" then, and "silent_ms=" is how long open requests have had no answer.
 base::Result<void> serve_lun_file(const LunFileOptions& options);
 
 }  // namespace umbra::host

@@ -28,7 +28,7 @@ using base::Result;
 namespace {
 
 constexpr int kMaxLayers = 16;
-constexpr uint64_t kStalledMs = 5000;  // without an answer to a request
+constexpr uint64_t kStalledMs = 5000;  // requests are open and none is answered
 
 std::string first_line(const Result<std::string>& text) {
     if (!text) return {};
@@ -209,7 +209,7 @@ std::optional<LunFileInfo> read_lun_file(const std::string& file) {
         }
         return value;
     };
-    out.responds = counter(" lost=") != 0 || (counter(" connected=") != 0 && counter(" oldest_ms=") < kStalledMs);
+    out.responds = counter(" lost=") != 0 || (counter(" connected=") != 0 && counter(" silent_ms=") < kStalledMs);
     return out;
 }
 
