@@ -222,9 +222,10 @@ HRESULT VdsCache::refresh() {
     if (!watching) {
         if (HRESULT hr = start_watch(); FAILED(hr)) return hr;
     }
-    uint64_t at = changes_now();
-    auto fresh = read();
+    // Reading and taking are one step: of two that overlap, the older could be taken for the array going back.
     std::lock_guard lock(mutex_);
+    uint64_t at = changes_;
+    auto fresh = read();
     if (!fresh) return broken(fresh.error().message);
     bool ended_meanwhile = !watching_;
     if (HRESULT hr = take(std::move(*fresh), at, known_only, nullptr); FAILED(hr)) return hr;
@@ -234,15 +235,12 @@ HRESULT VdsCache::refresh() {
 }
 
 HRESULT VdsCache::rescan() {
-    {
-        std::lock_guard lock(mutex_);
-        if (trust_ != Trust::kGood) return VDS_E_PROVIDER_CACHE_CORRUPT;
-    }
-    uint64_t at = changes_now();
-    auto fresh = read();
     std::vector<VDS_NOTIFICATION> changes;
     {
         std::lock_guard lock(mutex_);
+        if (trust_ != Trust::kGood) return VDS_E_PROVIDER_CACHE_CORRUPT;
+        uint64_t at = changes_;
+        auto fresh = read();
         if (!fresh) return broken(fresh.error().message);
         if (HRESULT hr = take(std::move(*fresh), at, false, &changes); FAILED(hr)) return hr;
     }
@@ -260,13 +258,8 @@ void VdsCache::close() {
     array_->stop_watching();
 }
 
-uint64_t VdsCache::changes_now() const {
-    std::lock_guard lock(mutex_);
-    return changes_;
-}
-
 void VdsCache::on_event(const EventRecord& event) {
-    uint64_t at = 0;
+    std::vector<VDS_NOTIFICATION> changes;
     {
         std::lock_guard lock(mutex_);
         if (event.sequence <= last_event_) {
@@ -275,14 +268,9 @@ void VdsCache::on_event(const EventRecord& event) {
             return;
         }
         last_event_ = event.sequence;
-        at = ++changes_;
+        const uint64_t at = ++changes_;
         if (!notify_ || trust_ != Trust::kGood) return;
-    }
-    auto fresh = read();
-    std::vector<VDS_NOTIFICATION> changes;
-    {
-        std::lock_guard lock(mutex_);
-        if (trust_ != Trust::kGood) return;
+        auto fresh = read();
         if (!fresh) {
             note_broken(fresh.error().message);
             return;

@@ -74,7 +74,6 @@ private:
     bool stale() const { return changes_ != read_at_; }
     HRESULT start_watch();
     void on_event(const EventRecord& event);
-    uint64_t changes_now() const;
 
     const std::shared_ptr<ArrayClient> array_;
     const EventSink events_;

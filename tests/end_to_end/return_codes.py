@@ -324,7 +324,8 @@ def lun_recover(world):
     expect("the array went away", calls("recover"), "VDS_E_PROVIDER_CACHE_CORRUPT")
     world.start_array()
     expect("until it is read anew", calls("recover"), "VDS_E_PROVIDER_CACHE_CORRUPT")
-    expect("Reenumerate", calls("reenumerate"), "S_OK")
+    # Its connection comes back a little later than the array.
+    wait_until("Reenumerate succeeds", lambda: name(calls("reenumerate")["hr"]) == "S_OK", 20)
     expect("Refresh", calls("refresh"), "S_OK")
     expect("find", calls("find db"), "S_OK")
     calls.end()
