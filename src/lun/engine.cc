@@ -224,7 +224,7 @@ Result<std::vector<std::vector<uint32_t>>> Engine::place(const VolumeSpec& spec)
     for (const auto& plex : plexes) {
         for (const uint32_t drive : plex) {
             // What host writes leave alone, and the part of a checkpoint that the new volume adds.
-            const uint32_t keep = std::max<uint32_t>(8, store_.drives.at(drive).segments / 64) + 1;
+            const uint32_t keep = store_.drives.at(drive).host_margin() + 1;
             if (store_.drives.at(drive).free_segments <= store_.checkpoint_need(drive) + keep) {
                 return fail(Code::kNoSpace, fmt::format("drive {} is full", store_.drives.at(drive).member.name));
             }

@@ -179,19 +179,21 @@ Task<Result<bool>> Engine::merge_into_child(Node& gone, Node& child, size_t* bud
         Plex& old = gone.plexes[p];
         if (!plex_live(plex)) continue;
         DeadList& dead = plex.dead;
-        if (!dead.merge_begun) {
-            dead.merge_begun = true;
-            dead.merging = std::exchange(dead.chains, {});
-        }
-        // What the child replaces while the merge goes on is still listed against `gone`.
-        for (const BlockPtr& pointer : std::exchange(dead.tail, {})) {
+        // What the parent's parent does not hold either has no owner left.
+        const auto sort_out = [&](const BlockPtr& pointer) {
             if (pointer.birth > floor) {
                 store_.blocks.free(pointer.vbn);
                 cache_.erase(pointer.vbn);
             } else {
                 dead.tail.push_back(pointer);
             }
+        };
+        if (!dead.merge_begun) {
+            dead.merge_begun = true;
+            dead.merging = std::exchange(dead.chains, {});
         }
+        // What the child replaces while the merge goes on is still listed against `gone`.
+        for (const BlockPtr& pointer : std::exchange(dead.tail, {})) sort_out(pointer);
         while (!dead.merging.empty()) {
             if (*budget == 0) co_return false;
             const BlockPtr head = dead.merging.back();
@@ -204,15 +206,7 @@ Task<Result<bool>> Engine::merge_into_child(Node& gone, Node& child, size_t* bud
             }
             const std::byte* bytes = (*page)->bytes.data();
             const size_t count = std::min<size_t>(base::load_le<uint32_t>(bytes + 16), kDeadPerPage);
-            for (size_t i = 0; i < count; ++i) {
-                const BlockPtr pointer = load_pointer(bytes + kDeadHeaderBytes + i * 16);
-                if (pointer.birth > floor) {
-                    store_.blocks.free(pointer.vbn);
-                    cache_.erase(pointer.vbn);
-                } else {
-                    dead.tail.push_back(pointer);
-                }
-            }
+            for (size_t i = 0; i < count; ++i) sort_out(load_pointer(bytes + kDeadHeaderBytes + i * 16));
             *budget -= std::min(*budget, count + 1);
             dead.merging.back() = load_pointer(bytes);
             if (dead.merging.back().is_hole()) dead.merging.pop_back();

@@ -1,6 +1,7 @@
 // The array's drives: I/O with failure handling, free segments, and the labels whose writing commits things.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -35,6 +36,9 @@ struct Drive {
     uint64_t read_errors = 0;
     uint64_t checksum_errors = 0;
     uint64_t repaired_blocks = 0;
+
+    /// Free segments that host writes leave besides what a checkpoint needs.
+    uint32_t host_margin() const { return std::max<uint32_t>(8, segments / 64); }
 };
 
 class Drives {

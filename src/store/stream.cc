@@ -97,7 +97,7 @@ uint32_t Stream::reserve(uint32_t drive, Priority priority) const {
         case Priority::kHost:
             break;
     }
-    return context_.checkpoint_need(drive) + std::max<uint32_t>(8, context_.drives.at(drive).segments / 64);
+    return context_.checkpoint_need(drive) + context_.drives.at(drive).host_margin();
 }
 
 bool Stream::open_group(Priority priority) {
